@@ -1,0 +1,4 @@
+//! The `chinwag` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,14 @@
+//! chinwag: a WebSocket server on a hand-written RFC 6455 engine and a mio event loop.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod protocol;
+
+pub use protocol::{
+    Role,
+    close::{CloseCause, CloseCode, CloseReason},
+    error::{ProtocolError, SendError},
+    frame::{Frame, Opcode},
+    limits::{Limits, Timeouts},
+    message::{Message, Text},
+};

@@ -1,0 +1,256 @@
+//! Buffers: payloads that do not fit into one read, and where they come from.
+//!
+//! A [`Buffer`] holds a payload with room for a frame header in front of it, so that a message can
+//! be sent on without a copy. A [`Pool`] keeps a bounded number of spare ones for its thread. A
+//! [`Payload`] is either a slice of what was read or such a buffer.
+
+use std::{fmt, ops::Deref};
+
+use super::frame::MAX_HEADER;
+
+/// Payload bytes in memory of their own.
+#[derive(Clone, Default)]
+pub struct Buffer {
+    /// Initialised through to its end; the payload is `start..end`.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+/// The smallest size a buffer takes from the allocator: bytes, headroom included.
+const MIN_SIZE: usize = 512;
+
+impl Buffer {
+    /// Bytes of payload.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there is no payload.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// The payload from byte `at` on, to be changed in place.
+    pub fn payload_from(&mut self, at: usize) -> &mut [u8] {
+        &mut self.bytes[self.start + at..self.end]
+    }
+
+    /// Adds `piece` to the end, growing by doubling.
+    pub fn append(&mut self, piece: &[u8], pool: &mut Pool) {
+        if self.bytes.len() - self.end < piece.len() {
+            self.grow(piece.len(), pool);
+        }
+        self.bytes[self.end..self.end + piece.len()].copy_from_slice(piece);
+        self.end += piece.len();
+    }
+
+    /// Room behind the payload to read into: at most `want` bytes and, past the first kilobytes, at
+    /// most as many as have arrived, so that nothing is reserved for a length that was only announced.
+    pub fn space(&mut self, want: usize, pool: &mut Pool) -> &mut [u8] {
+        let want = want.min(self.len().max(4 << 10));
+        if self.bytes.len() - self.end < want {
+            self.grow(want, pool);
+        }
+        &mut self.bytes[self.end..self.end + want]
+    }
+
+    /// Counts the first `len` bytes of [`space`](Self::space) as payload.
+    pub fn filled(&mut self, len: usize) {
+        debug_assert!(self.end + len <= self.bytes.len());
+        self.end += len;
+    }
+
+    /// Puts `header` right in front of the payload and gives the whole as [`WireBytes`]; gives the
+    /// buffer back where it has no room there.
+    pub fn with_header(mut self, header: &[u8]) -> Result<WireBytes, Self> {
+        let Some(start) = self.start.checked_sub(header.len()) else { return Err(self) };
+        self.bytes[start..self.start].copy_from_slice(header);
+        self.start = start;
+        Ok(WireBytes(self))
+    }
+
+    /// The same bytes, to be sent as they are.
+    pub fn into_wire(self) -> WireBytes {
+        WireBytes(self)
+    }
+
+    fn grow(&mut self, more: usize, pool: &mut Pool) {
+        let mut larger = pool.take(MAX_HEADER + self.len() + more);
+        larger.bytes[larger.end..larger.end + self.len()].copy_from_slice(self.payload());
+        larger.end += self.len();
+        pool.put(std::mem::replace(self, larger));
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { start: 0, end: bytes.len(), bytes }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.payload(), f)
+    }
+}
+
+/// Bytes on their way to the wire: a frame, or what is left of one.
+#[derive(Debug, Clone)]
+pub struct WireBytes(Buffer);
+
+impl WireBytes {
+    /// What is left to send.
+    pub fn as_slice(&self) -> &[u8] {
+        self.0.payload()
+    }
+
+    /// Drops the first `len` bytes, as they are sent.
+    pub fn advance(&mut self, len: usize) {
+        debug_assert!(len <= self.0.len());
+        self.0.start += len;
+    }
+
+    /// The buffer, for the pool.
+    pub fn into_buffer(self) -> Buffer {
+        self.0
+    }
+}
+
+/// Spare buffers of one thread, in sizes that are powers of two.
+#[derive(Debug)]
+pub struct Pool {
+    spare: [Vec<Buffer>; CLASSES],
+    held: usize,
+    max_held: usize,
+}
+
+/// Sizes kept: 512 bytes to 2 MiB.
+const CLASSES: usize = 13;
+
+impl Pool {
+    /// Keeps at most `max_held` bytes; what comes on top goes back to the allocator.
+    pub fn new(max_held: usize) -> Self {
+        Self { spare: Default::default(), held: 0, max_held }
+    }
+
+    /// An empty buffer of at least `size` bytes, headroom included.
+    pub fn take(&mut self, size: usize) -> Buffer {
+        let size = size.next_power_of_two().max(MIN_SIZE);
+        let spare = self.spare.get_mut(class_of(size)).and_then(Vec::pop);
+        match spare {
+            Some(buffer) => {
+                self.held -= buffer.bytes.len();
+                buffer
+            }
+            None => Buffer { bytes: vec![0; size], start: MAX_HEADER, end: MAX_HEADER },
+        }
+    }
+
+    /// Takes a buffer back.
+    pub fn put(&mut self, mut buffer: Buffer) {
+        let size = buffer.bytes.len();
+        if size < MIN_SIZE || !size.is_power_of_two() || self.held + size > self.max_held {
+            return;
+        }
+        if let Some(spare) = self.spare.get_mut(class_of(size)) {
+            (buffer.start, buffer.end) = (MAX_HEADER, MAX_HEADER);
+            spare.push(buffer);
+            self.held += size;
+        }
+    }
+
+    /// Bytes kept now.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+}
+
+fn class_of(size: usize) -> usize {
+    (size.ilog2() - MIN_SIZE.ilog2()) as usize
+}
+
+/// Payload bytes: a slice of what was read, or a buffer where they came in pieces.
+#[derive(Debug, Clone)]
+pub enum Payload<'a> {
+    /// A slice of the owner's read buffer, or of whatever the caller sends.
+    Borrowed(&'a [u8]),
+    /// Bytes of its own.
+    Owned(Buffer),
+}
+
+impl Deref for Payload<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Owned(buffer) => buffer.payload(),
+        }
+    }
+}
+
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Payload<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_grows_by_doubling_and_keeps_its_bytes() {
+        let mut pool = Pool::new(1 << 20);
+        let mut buffer = Buffer::default();
+        let mut expected = Vec::new();
+        for round in 0..200u32 {
+            let piece = vec![round as u8; 97];
+            buffer.append(&piece, &mut pool);
+            expected.extend(piece);
+            assert!(buffer.bytes.len() <= (2 * (buffer.len() + MAX_HEADER)).max(MIN_SIZE));
+        }
+        assert_eq!(buffer.payload(), expected);
+    }
+
+    #[test]
+    fn space_never_exceeds_what_has_arrived() {
+        let mut pool = Pool::new(0);
+        let mut buffer = Buffer::default();
+        assert_eq!(buffer.space(1 << 30, &mut pool).len(), 4 << 10);
+        buffer.filled(4 << 10);
+        buffer.append(&[0; 4 << 10], &mut pool);
+        assert_eq!(buffer.space(1 << 30, &mut pool).len(), 8 << 10);
+        assert_eq!(buffer.space(10, &mut pool).len(), 10);
+    }
+
+    #[test]
+    fn a_header_goes_in_front_without_a_copy() {
+        let mut pool = Pool::new(0);
+        let mut buffer = pool.take(100);
+        buffer.append(b"Hello", &mut pool);
+        let mut wire = buffer.with_header(&[0x81, 5]).unwrap();
+        assert_eq!(wire.as_slice(), b"\x81\x05Hello");
+        wire.advance(3);
+        assert_eq!(wire.as_slice(), b"ello");
+        assert!(Buffer::from(b"no room".to_vec()).with_header(&[0x81, 7]).is_err());
+    }
+
+    #[test]
+    fn a_pool_keeps_at_most_its_bound() {
+        let mut pool = Pool::new(1024);
+        let buffers: Vec<_> = (0..3).map(|_| pool.take(512)).collect();
+        buffers.into_iter().for_each(|buffer| pool.put(buffer));
+        assert_eq!(pool.held(), 1024);
+        assert!(pool.take(512).is_empty());
+        assert_eq!(pool.held(), 512);
+    }
+}

@@ -1,0 +1,1 @@
+//! Extensions: the grammar of their header (§9.1).

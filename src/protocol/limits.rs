@@ -1,0 +1,84 @@
+//! Every bound of the engine and the loop, in one place (§10.4).
+//!
+//! Sizes are bytes and counts are counts; each item says its default and what happens at it.
+
+use std::time::Duration;
+
+/// How much a peer can make us hold. One value serves any number of connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest frame accepted: bytes of payload. Default 1 MiB. A longer one fails the connection
+    /// with 1009 as soon as its header is read.
+    pub max_frame: usize,
+    /// Largest message accepted: bytes of unmasked payload, summed over its fragments. Default
+    /// 1 MiB. A longer one fails the connection with 1009 as soon as a header announces it.
+    pub max_message: usize,
+    /// Most frames in one message, empty ones included. Default 131,072. One more fails the
+    /// connection with 1008.
+    pub max_fragments: u32,
+    /// Largest head of an opening handshake: bytes up to and with the empty line. Default 16 KiB;
+    /// status 431.
+    pub max_head: usize,
+    /// Largest line of a head, its line end not counted. Default 8 KiB; status 414 for the request
+    /// line, 431 for a header.
+    pub max_head_line: usize,
+    /// Most headers in a head. Default 100, which is also the most there can be; status 431.
+    pub max_headers: usize,
+    /// Most bytes that wait for a slow peer. Default 1 MiB. What comes on top closes the peer with
+    /// 1013; a single message larger than this is still taken when nothing waits.
+    pub max_backlog: usize,
+    /// Most messages that wait for a slow peer after a turn's flush. Default 1,000; more closes it
+    /// with 1013.
+    pub max_backlog_messages: usize,
+    /// Bytes waiting for a peer at which we stop reading from it. Default 256 KiB.
+    pub pause_reading: usize,
+    /// Bytes waiting for a peer at which we read from it again. Default 64 KiB.
+    pub resume_reading: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: 1 << 20,
+            max_message: 1 << 20,
+            max_fragments: 131_072,
+            max_head: 16 << 10,
+            max_head_line: 8 << 10,
+            max_headers: 100,
+            max_backlog: 1 << 20,
+            max_backlog_messages: 1_000,
+            pause_reading: 256 << 10,
+            resume_reading: 64 << 10,
+        }
+    }
+}
+
+/// How long a peer may keep us waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From TCP accept to the end of the opening handshake; bytes do not renew it. Default 10 s;
+    /// status 408 where a request had begun, else the socket is just closed.
+    pub handshake: Duration,
+    /// Silence after which a Ping is sent; `None` sends none. Default 20 s. Raw mode sends none.
+    pub ping_period: Option<Duration>,
+    /// From a Ping to its Pong; nothing but that Pong counts. Default 20 s; then the connection is
+    /// closed with 1011 `Ping timeout`.
+    pub pong: Duration,
+    /// From our Close to the end of TCP, for the whole of it. Default 5 s; then the socket is dropped.
+    pub close: Duration,
+    /// For how long a peer may take nothing of what waits for it. Default 10 s; then the socket is
+    /// dropped.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            ping_period: Some(Duration::from_secs(20)),
+            pong: Duration::from_secs(20),
+            close: Duration::from_secs(5),
+            write: Duration::from_secs(10),
+        }
+    }
+}
