@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod protocol;
+pub mod service;
 
 pub use protocol::{
     Role,
@@ -12,3 +13,4 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
+pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};

@@ -1,0 +1,311 @@
+//! The door: what an application sees of a connection, and what it may ask of it.
+//!
+//! A [`Service`] is told what happens on one connection and answers through the [`Peer`] lent to it
+//! for the call. Everything is called on the thread of the worker that owns the connection, one call
+//! at a time, so a service needs no lock of its own; what must be reached from elsewhere goes through
+//! a [`PeerHandle`] or a [`Topic`], which work from any thread.
+//!
+//! How bytes reach a socket is `server`'s work; this room knows no socket.
+
+mod answer;
+mod request;
+mod topic;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
+
+pub use answer::Answer;
+pub use request::{Params, Request};
+pub use topic::{Missed, Publication, PublishError, Subscriber, Topic, TopicId};
+
+use crate::protocol::{
+    close::{CloseCode, CloseReason},
+    error::SendError,
+    frame::Frame,
+    message::Message,
+};
+
+/// One connection's application: the fast face of chinwag.
+///
+/// Every method does nothing by default. A panic in one of them closes this connection with 1011 and
+/// harms no other.
+///
+/// ```
+/// use chinwag::{Message, Peer, Service};
+///
+/// struct Echo;
+///
+/// impl Service for Echo {
+///     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+///         peer.send(message).ok();
+///     }
+/// }
+/// ```
+#[expect(unused_variables, reason = "the names document what a service is told")]
+pub trait Service {
+    /// The opening handshake is done; the peer can be sent to from here on.
+    fn opened(&mut self, peer: &mut Peer<'_>) {}
+
+    /// A whole message arrived (§5.6). Never called in raw mode, nor after this side sent a Close.
+    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {}
+
+    /// Raw mode only: a checked frame arrived, control frames and fragments included. Nothing is
+    /// answered for the service.
+    fn frame(&mut self, peer: &mut Peer<'_>, frame: Frame<'_>) {}
+
+    /// What waited for the peer has fallen to
+    /// [`Limits::resume_reading`](crate::Limits::resume_reading) bytes or less after it had been above
+    /// [`Limits::pause_reading`](crate::Limits::pause_reading): time to send on.
+    fn drained(&mut self, peer: &mut Peer<'_>) {}
+
+    /// The connection has ended, and this is the first cause. Called once, last, for every service
+    /// that was opened. Subscriptions are gone already.
+    fn closed(&mut self, reason: &CloseReason) {}
+}
+
+/// Names a connection for ever: no two connections of a process share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId {
+    /// Which worker owns the connection.
+    pub worker: u32,
+    /// Where it stands in the worker's table; used again after the connection has ended.
+    pub slot: u32,
+    /// How often that place was used before.
+    pub generation: u32,
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.worker, self.slot, self.generation)
+    }
+}
+
+/// What a service may ask of its connection, lent to it for one call.
+pub struct Peer<'a>(&'a mut dyn Outgoing);
+
+impl<'a> Peer<'a> {
+    /// Lends `outgoing` to a service. For those who drive services: the server and test harnesses.
+    pub fn new(outgoing: &'a mut dyn Outgoing) -> Self {
+        Self(outgoing)
+    }
+
+    /// This connection's name.
+    pub fn id(&self) -> PeerId {
+        self.0.id()
+    }
+
+    /// The peer's address.
+    pub fn addr(&self) -> SocketAddr {
+        self.0.addr()
+    }
+
+    /// The time, read once for many events; good enough for rates and ages.
+    pub fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    /// Sends a message. It leaves when the worker's turn ends, together with whatever else was sent.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] once a Close was sent; nothing is sent then.
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.0.send(message.into())
+    }
+
+    /// Raw mode: sends one frame as it is, with its FIN and opcode; masking and length are filled in.
+    ///
+    /// # Errors
+    /// [`SendError::IllegalFrame`] where the frame may not stand there (§5.4, §5.5), and for RSV bits
+    /// that no extension claims.
+    pub fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
+        self.0.send_frame(frame)
+    }
+
+    /// Sends a Ping with at most 125 bytes of `payload` (§5.5.2). Its Pong is not reported.
+    ///
+    /// # Errors
+    /// [`SendError::ControlTooLong`], [`SendError::NotOpen`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.0.ping(payload)
+    }
+
+    /// Starts the closing handshake with `code` and at most 123 bytes of `reason` (§7.1.2). What was
+    /// sent or published before goes out first; the service hears no more messages, only
+    /// [`Service::closed`].
+    ///
+    /// # Errors
+    /// [`SendError::InvalidCloseCode`], [`SendError::ReasonTooLong`], [`SendError::NotOpen`].
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.0.close(code, reason)
+    }
+
+    /// Hears what is published to `topic` from now on: everything after the offset it returns.
+    /// Subscribing twice changes nothing.
+    pub fn subscribe(&mut self, topic: &Topic) -> u64 {
+        self.0.subscribe(topic)
+    }
+
+    /// Hears what is published to `topic` after offset `after`, where nothing was published since: so
+    /// a snapshot taken at `after` and the subscription together miss nothing and repeat nothing.
+    ///
+    /// # Errors
+    /// [`Missed`] where something was: take a new snapshot and try again.
+    pub fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed> {
+        self.0.subscribe_after(topic, after)
+    }
+
+    /// Hears nothing published to `topic` from now on; what was published before still arrives.
+    pub fn unsubscribe(&mut self, topic: &Topic) {
+        self.0.unsubscribe(topic);
+    }
+
+    /// Publishes to everyone subscribed to `topic`, this peer included where it is; gives the offset.
+    ///
+    /// # Errors
+    /// [`PublishError::Busy`]: nobody gets it, as a worker's queue is full.
+    pub fn publish<'m>(
+        &mut self,
+        topic: &Topic,
+        message: impl Into<Message<'m>>,
+    ) -> Result<u64, PublishError> {
+        topic.publish(message)
+    }
+
+    /// Bytes sent to this peer that its socket has not taken yet.
+    pub fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
+    /// A way to reach this connection from any thread.
+    pub fn handle(&self) -> PeerHandle {
+        self.0.handle()
+    }
+}
+
+/// What stands behind a [`Peer`]: a server's connection, or a test's. Each method is the [`Peer`]
+/// method of the same name.
+#[expect(missing_docs, reason = "each is documented at `Peer`")]
+pub trait Outgoing {
+    fn id(&self) -> PeerId;
+    fn addr(&self) -> SocketAddr;
+    fn now(&self) -> Instant;
+    fn send(&mut self, message: Message<'_>) -> Result<(), SendError>;
+    fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError>;
+    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;
+    fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError>;
+    fn subscribe(&mut self, topic: &Topic) -> u64;
+    fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed>;
+    fn unsubscribe(&mut self, topic: &Topic);
+    fn buffered(&self) -> usize;
+    fn handle(&self) -> PeerHandle;
+}
+
+/// Reaches a connection from any thread, also when it has ended: then what is sent is dropped and
+/// counted.
+#[derive(Clone)]
+pub struct PeerHandle {
+    id: PeerId,
+    mailbox: Arc<dyn Mailbox>,
+}
+
+impl PeerHandle {
+    /// A handle to the connection `id` behind `mailbox`.
+    pub fn new(id: PeerId, mailbox: Arc<dyn Mailbox>) -> Self {
+        Self { id, mailbox }
+    }
+
+    /// The connection's name.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// Sends a message. `Ok` says that the worker will see it, not that the connection still stands.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`] where the worker's queue is full.
+    pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.post(Errand::Send(message.into().into_owned()))
+    }
+
+    /// Sends a Ping with at most 125 bytes of `payload`.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::ControlTooLong`].
+    pub fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        if payload.len() > crate::protocol::frame::MAX_CONTROL {
+            return Err(SendError::ControlTooLong { len: payload.len() });
+        }
+        self.post(Errand::Ping(payload.into()))
+    }
+
+    /// Starts the closing handshake.
+    ///
+    /// # Errors
+    /// [`SendError::Busy`], [`SendError::InvalidCloseCode`], [`SendError::ReasonTooLong`].
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        crate::protocol::close::encode_close(code, reason)?;
+        self.post(Errand::Close(code, reason.into()))
+    }
+
+    fn post(&self, errand: Errand) -> Result<(), SendError> {
+        self.mailbox.post(Letter::Errand(self.id, errand)).map_err(|Full| SendError::Busy)
+    }
+}
+
+impl fmt::Debug for PeerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PeerHandle").field(&self.id).finish()
+    }
+}
+
+/// How other threads reach the thread that owns some connections. A server's worker has one; so has
+/// a test harness.
+pub trait Mailbox: Send + Sync {
+    /// Leaves a letter; letters of one poster arrive in order.
+    ///
+    /// A publication is always taken, as its poster has asked [`has_room`](Self::has_room) of every
+    /// worker before it posted to the first: so all get it or none, and the bound is passed by no more
+    /// than one letter for each thread that publishes at that moment.
+    ///
+    /// # Errors
+    /// [`Full`] where the queue is at its bound: the errand is not taken.
+    fn post(&self, letter: Letter) -> Result<(), Full>;
+
+    /// Whether a letter of `bytes` would be taken now.
+    fn has_room(&self, bytes: usize) -> bool;
+}
+
+/// A worker's queue is at its bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// What reaches a worker from elsewhere.
+#[derive(Debug, Clone)]
+pub enum Letter {
+    /// For everyone subscribed to a topic.
+    Publication(Publication),
+    /// For one connection.
+    Errand(PeerId, Errand),
+}
+
+impl Letter {
+    /// Bytes that the letter holds on to.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.frame.len(),
+            Self::Errand(_, Errand::Send(message)) => message.as_bytes().len(),
+            Self::Errand(_, Errand::Ping(payload)) => payload.len(),
+            Self::Errand(_, Errand::Close(_, reason)) => reason.len(),
+        }
+    }
+}
+
+/// What another thread asks of a connection.
+#[derive(Debug, Clone)]
+pub enum Errand {
+    /// Send this message.
+    Send(Message<'static>),
+    /// Send a Ping.
+    Ping(Box<[u8]>),
+    /// Start the closing handshake.
+    Close(CloseCode, Box<str>),
+}
