@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod protocol;
+pub mod router;
 pub mod service;
 
 pub use protocol::{
@@ -13,4 +14,5 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
+pub use router::Router;
 pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
