@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod protocol;
 pub mod service;
+pub mod web;
 
 pub use protocol::{
     Role,
