@@ -184,6 +184,16 @@ pub enum Payload<'a> {
     Owned(Buffer),
 }
 
+impl Payload<'_> {
+    /// The same bytes, owned.
+    pub fn into_owned(self) -> Payload<'static> {
+        Payload::Owned(match self {
+            Self::Borrowed(bytes) => Buffer::from(bytes.to_vec()),
+            Self::Owned(buffer) => buffer,
+        })
+    }
+}
+
 impl Deref for Payload<'_> {
     type Target = [u8];
 

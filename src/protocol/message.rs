@@ -8,8 +8,12 @@ use std::{fmt, ops::Deref};
 use simdutf8::basic;
 
 use super::{
-    buffer::{Buffer, Payload},
-    frame::Opcode,
+    buffer::{Buffer, Payload, Pool},
+    error::ProtocolError,
+    frame::{Header, Opcode},
+    limits::Limits,
+    mask::apply_mask,
+    utf8::Utf8Checker,
 };
 
 /// A whole message (§5.6).
@@ -43,14 +47,8 @@ impl Message<'_> {
     /// The same message with bytes of its own.
     pub fn into_owned(self) -> Message<'static> {
         match self {
-            Self::Text(text) => Message::Text(Text(match text.0 {
-                Repr::Str(text) => Repr::Checked(Buffer::from(text.as_bytes().to_vec())),
-                Repr::Checked(buffer) => Repr::Checked(buffer),
-            })),
-            Self::Binary(bytes) => Message::Binary(Payload::Owned(match bytes {
-                Payload::Borrowed(bytes) => Buffer::from(bytes.to_vec()),
-                Payload::Owned(buffer) => buffer,
-            })),
+            Self::Text(text) => Message::Text(Text::checked(text.into_payload().into_owned())),
+            Self::Binary(bytes) => Message::Binary(bytes.into_owned()),
         }
     }
 }
@@ -69,7 +67,7 @@ impl<'a> From<&'a String> for Message<'a> {
 
 impl From<String> for Message<'_> {
     fn from(text: String) -> Self {
-        Self::Text(Text(Repr::Checked(text.into_bytes().into())))
+        Self::Text(Text::checked(Payload::Owned(text.into_bytes().into())))
     }
 }
 
@@ -87,28 +85,28 @@ impl From<Vec<u8>> for Message<'_> {
 
 /// The payload of a text message: valid UTF-8, checked as it arrived (§8.1).
 ///
-/// It reads as a `str`. A text that came in one piece was made one when it was checked; for one that
-/// came in pieces each `&str` costs another pass at vector speed, and [`Text::as_bytes`] costs none.
+/// It reads as a `str`. A short text that came in one piece was made one when it was checked; for
+/// others each `&str` costs another pass at vector speed, and [`Text::as_bytes`] costs none.
 #[derive(Clone)]
 pub struct Text<'a>(Repr<'a>);
 
 #[derive(Clone)]
 enum Repr<'a> {
     Str(&'a str),
-    Checked(Buffer),
+    Checked(Payload<'a>),
 }
 
-impl Text<'_> {
-    /// `buffer` was run through a `Utf8Checker` to its end.
-    pub(super) fn checked(buffer: Buffer) -> Self {
-        Self(Repr::Checked(buffer))
+impl<'a> Text<'a> {
+    /// `payload` was run through a `Utf8Checker` to its end.
+    fn checked(payload: Payload<'a>) -> Self {
+        Self(Repr::Checked(payload))
     }
 
     /// The text as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Str(text) => text.as_bytes(),
-            Repr::Checked(buffer) => buffer.payload(),
+            Repr::Checked(payload) => payload,
         }
     }
 
@@ -116,19 +114,17 @@ impl Text<'_> {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Repr::Str(text) => text,
-            Repr::Checked(buffer) => {
-                basic::from_utf8(buffer.payload()).expect("the text was checked as it arrived")
+            Repr::Checked(payload) => {
+                basic::from_utf8(payload).expect("the text was checked as it arrived")
             }
         }
     }
-}
 
-impl<'a> Text<'a> {
     /// The payload, to be sent on.
     pub fn into_payload(self) -> Payload<'a> {
         match self.0 {
             Repr::Str(text) => Payload::Borrowed(text.as_bytes()),
-            Repr::Checked(buffer) => Payload::Owned(buffer),
+            Repr::Checked(payload) => payload,
         }
     }
 }
@@ -166,3 +162,162 @@ impl PartialEq for Text<'_> {
 }
 
 impl Eq for Text<'_> {}
+
+/// A payload is unmasked and checked in steps of this many bytes, so that each is in the cache still
+/// when it is looked at again.
+const STEP: usize = 16 << 10;
+
+/// Unmasks `payload`, of which `offset` bytes came before (§5.3).
+pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
+    // §5.1: what a server sends is not masked.
+    if let Some(key) = key {
+        apply_mask(payload, key, offset);
+    }
+}
+
+/// A message in one frame that is whole in memory: unmasked and checked in place.
+pub(super) fn whole_message<'a>(
+    opcode: Opcode,
+    key: Option<[u8; 4]>,
+    payload: &'a mut [u8],
+) -> Result<Message<'a>, ProtocolError> {
+    if opcode == Opcode::Binary {
+        unmask(payload, key, 0);
+        return Ok(Message::Binary(Payload::Borrowed(payload)));
+    }
+    if payload.len() <= STEP {
+        unmask(payload, key, 0);
+        let text = basic::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)?;
+        return Ok(Message::Text(Text(Repr::Str(text))));
+    }
+    let mut utf8 = Utf8Checker::default();
+    unmask_text(payload, key, 0, &mut utf8)?;
+    utf8.finish()?;
+    Ok(Message::Text(Text::checked(Payload::Borrowed(payload))))
+}
+
+fn unmask_text(
+    payload: &mut [u8],
+    key: Option<[u8; 4]>,
+    offset: usize,
+    utf8: &mut Utf8Checker,
+) -> Result<(), ProtocolError> {
+    for (step, piece) in payload.chunks_mut(STEP).enumerate() {
+        unmask(piece, key, offset + step * STEP);
+        utf8.check(piece)?;
+    }
+    Ok(())
+}
+
+/// A message whose end has not come: what its fragments add up to so far (§5.4).
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    opcode: Opcode,
+    utf8: Utf8Checker,
+    /// Frames begun.
+    frames: u32,
+    /// Bytes of payload announced by those frames.
+    announced: u64,
+    /// Bytes of payload joined; raw mode joins none.
+    joined: Buffer,
+}
+
+impl Unfinished {
+    /// A message of type `opcode`, before its first frame.
+    pub(super) fn new(opcode: Opcode) -> Self {
+        Self {
+            opcode,
+            utf8: Utf8Checker::default(),
+            frames: 0,
+            announced: 0,
+            joined: Buffer::default(),
+        }
+    }
+
+    /// Counts one more frame.
+    pub(super) fn begin_frame(
+        &mut self,
+        header: &Header,
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        self.frames += 1;
+        if self.frames > limits.max_fragments {
+            return Err(ProtocolError::TooManyFragments { max: limits.max_fragments });
+        }
+        self.announced += header.payload_len;
+        check_message_len(self.announced, limits)
+    }
+
+    /// Unmasks a piece of the current frame, of which `offset` bytes came before, and checks it.
+    pub(super) fn check(
+        &mut self,
+        piece: &mut [u8],
+        key: Option<[u8; 4]>,
+        offset: usize,
+    ) -> Result<(), ProtocolError> {
+        match self.opcode {
+            Opcode::Text => unmask_text(piece, key, offset, &mut self.utf8),
+            _ => {
+                unmask(piece, key, offset);
+                Ok(())
+            }
+        }
+    }
+
+    /// [`check`](Self::check), and joins the piece to those before it.
+    pub(super) fn join(
+        &mut self,
+        piece: &mut [u8],
+        key: Option<[u8; 4]>,
+        offset: usize,
+        pool: &mut Pool,
+    ) -> Result<(), ProtocolError> {
+        self.check(piece, key, offset)?;
+        self.joined.append(piece, pool);
+        Ok(())
+    }
+
+    /// Room for the next `want` bytes or fewer, to be read into and then given to
+    /// [`join_in_place`](Self::join_in_place).
+    pub(super) fn space(&mut self, want: usize, pool: &mut Pool) -> &mut [u8] {
+        self.joined.space(want, pool)
+    }
+
+    /// [`join`](Self::join) for the first `len` bytes of [`space`](Self::space).
+    pub(super) fn join_in_place(
+        &mut self,
+        len: usize,
+        key: Option<[u8; 4]>,
+        offset: usize,
+    ) -> Result<(), ProtocolError> {
+        let at = self.joined.len();
+        self.joined.filled(len);
+        let mut joined = std::mem::take(&mut self.joined);
+        let checked = self.check(joined.payload_from(at), key, offset);
+        self.joined = joined;
+        checked
+    }
+
+    /// Ends the text of the message, where it is one (§8.1).
+    pub(super) fn finish_text(&self) -> Result<(), ProtocolError> {
+        self.utf8.finish()
+    }
+
+    /// The message, whose last frame is joined.
+    pub(super) fn finish(self) -> Result<Message<'static>, ProtocolError> {
+        self.finish_text()?;
+        let payload = Payload::Owned(self.joined);
+        Ok(match self.opcode {
+            Opcode::Text => Message::Text(Text::checked(payload)),
+            _ => Message::Binary(payload),
+        })
+    }
+}
+
+/// §10.4: a message is at most as long as the limit says.
+pub(super) fn check_message_len(len: u64, limits: &Limits) -> Result<(), ProtocolError> {
+    if len > limits.max_message as u64 {
+        return Err(ProtocolError::MessageTooBig { len, max: limits.max_message });
+    }
+    Ok(())
+}

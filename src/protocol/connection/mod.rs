@@ -1,1 +1,573 @@
-//! One endpoint.
+//! One endpoint of a connection: what it has received, what it may send, and how it ends (§5, §7).
+//!
+//! A [`Connection`] has four kinds of method:
+//!
+//! - **getters**: [`state`](Connection::state), [`close_reason`](Connection::close_reason), …
+//! - **input**: [`receive`](Connection::receive), [`receive_in_place`](Connection::receive_in_place),
+//!   [`receive_eof`](Connection::receive_eof), [`handle_timeout`](Connection::handle_timeout);
+//! - **commands**: [`upgrade`](Connection::upgrade), [`send`](Connection::send),
+//!   [`send_frame`](Connection::send_frame), [`ping`](Connection::ping), [`close`](Connection::close);
+//! - **output**: what inputs and commands append to the `output` lent to them is to be sent, in order;
+//!   [`next_deadline`](Connection::next_deadline) tells when to call `handle_timeout`.
+//!
+//! It owns no socket, no clock and, at rest, no buffer: input is lent for the call and messages that
+//! are whole in it are handed up as slices of it. The opening handshake itself is read by
+//! [`handshake`](super::handshake); a connection waits for it in [`State::Connecting`].
+//!
+//! # Raw mode
+//!
+//! In [`Mode::Raw`] each checked frame comes up as [`Event::Frame`] and the owner answers Ping and
+//! Close. All rules are checked as in the other mode: headers, the order of fragments, UTF-8, close
+//! codes, sizes; a broken one fails the connection. Raw mode leaves out the joining of fragments,
+//! automatic Pongs, the automatic answer to a Close, and Pings of our own.
+
+mod event;
+mod incoming;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Instant};
+
+pub use event::Event;
+use incoming::Incoming;
+pub use state::State;
+use state::Step;
+
+use super::{
+    Role,
+    buffer::{Buffer, Pool, WireBytes},
+    close::{CloseCause, CloseCode, CloseReason, Timeout, decode_close, encode_close},
+    error::{ProtocolError, SendError},
+    frame::{Frame, Header, HeaderRules, MAX_CONTROL, Opcode, Rsv},
+    limits::{Limits, Timeouts},
+    mask::{MaskingKeys, apply_mask},
+    message::Message,
+};
+
+/// What a connection hands up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mode {
+    /// Whole messages; control frames are answered by the connection.
+    #[default]
+    Messages,
+    /// Every frame; the owner answers.
+    Raw,
+}
+
+/// What connections of one kind share.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Bounds of size and count.
+    pub limits: Limits,
+    /// Bounds of time.
+    pub timeouts: Timeouts,
+    /// Messages or frames.
+    pub mode: Mode,
+}
+
+/// One endpoint's side of a connection, without its socket.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<Settings>,
+    /// When the current wait began: creation, the last bytes heard, our last Ping, or the Close.
+    since: Instant,
+    /// What is not whole yet; nothing at rest.
+    incoming: Option<Box<Incoming>>,
+    reason: Option<Box<CloseReason>>,
+    /// The latest Ping that came while the peer was behind (§5.5.3).
+    held_pong: Option<Box<[u8]>>,
+    /// A client masks (§5.1); a server has none.
+    keys: Option<Box<MaskingKeys>>,
+    /// Pings sent of our own accord; the last one's number is its payload.
+    pings: u32,
+    role: Role,
+    state: State,
+    awaiting_pong: bool,
+    behind: bool,
+    /// Raw mode: the owner has sent the start of a message and not its end.
+    sending_fragments: bool,
+}
+
+impl Connection {
+    /// A server's side, before its opening handshake.
+    pub fn server(settings: Arc<Settings>, now: Instant) -> Self {
+        Self::new(Role::Server, settings, None, now)
+    }
+
+    /// A client's side, before its opening handshake. `seed` is 32 bytes from the system's generator;
+    /// masking keys come from it (§5.3).
+    pub fn client(settings: Arc<Settings>, seed: [u8; 32], now: Instant) -> Self {
+        Self::new(Role::Client, settings, Some(Box::new(MaskingKeys::new(seed))), now)
+    }
+
+    fn new(
+        role: Role,
+        settings: Arc<Settings>,
+        keys: Option<Box<MaskingKeys>>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            settings,
+            since: now,
+            incoming: None,
+            reason: None,
+            held_pong: None,
+            keys,
+            pings: 0,
+            role,
+            state: State::Connecting,
+            awaiting_pong: false,
+            behind: false,
+            sending_fragments: false,
+        }
+    }
+
+    /// Where this endpoint stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Which side it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What it shares with others of its kind.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Why the connection ends or has ended: the first cause, from the moment it is known.
+    pub fn close_reason(&self) -> Option<&CloseReason> {
+        self.reason.as_deref()
+    }
+
+    /// Whether it is this side's turn to end TCP, once the output has left: a server after the closing
+    /// handshake, either side after a failure (§7.1.1, §7.1.7).
+    pub fn ends_tcp(&self) -> bool {
+        match (self.state, self.role) {
+            (State::Closed, Role::Client | Role::Server)
+            | (State::CloseExchanged, Role::Server) => true,
+            (State::CloseExchanged, Role::Client)
+            | (
+                State::Connecting | State::Open | State::CloseSent | State::CloseReceived,
+                Role::Client | Role::Server,
+            ) => false,
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let timeouts = &self.settings.timeouts;
+        match self.state {
+            State::Connecting => Some(self.since + timeouts.handshake),
+            State::Open if self.awaiting_pong => Some(self.since + timeouts.pong),
+            State::Open if self.settings.mode == Mode::Raw => None,
+            State::Open => timeouts.ping_period.map(|period| self.since + period),
+            State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
+                Some(self.since + timeouts.close)
+            }
+        }
+    }
+
+    /// The opening handshake is done. `settings` are those of the route it led to.
+    pub fn upgrade(&mut self, settings: Arc<Settings>, now: Instant) {
+        self.settings = settings;
+        self.since = now;
+        self.step(Step::Upgrade);
+    }
+
+    /// Takes bytes from the peer: reads `input` up to the next event and leaves what follows in it.
+    /// Call it until it gives `None`, which says that the input is used up.
+    ///
+    /// A broken rule fails the connection: its Close is in `output`, the rest of the input is
+    /// dropped, and [`close_reason`](Self::close_reason) tells.
+    pub fn receive<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        now: Instant,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Option<Event<'i>> {
+        self.heard(now);
+        while self.state.receives() && !input.is_empty() {
+            match self.receive_frame(input, now, pool, output) {
+                Ok(None) => {}
+                Ok(event) => return event,
+                Err(error) => self.fail(error, now, output),
+            }
+        }
+        // §5.5.1, §7.1.7: whatever follows a Close or a broken rule does not count.
+        *input = &mut [];
+        None
+    }
+
+    /// Where the rest of a large frame may be read to, past every other buffer: give the number of
+    /// bytes read to [`receive_in_place`](Self::receive_in_place). `None` where no such frame is on
+    /// its way.
+    pub fn space(&mut self, pool: &mut Pool) -> Option<&mut [u8]> {
+        if !self.state.receives() {
+            return None;
+        }
+        self.incoming.as_mut()?.space(self.settings.mode, pool)
+    }
+
+    /// Takes the first `len` bytes of [`space`](Self::space) as read from the peer.
+    pub fn receive_in_place(
+        &mut self,
+        len: usize,
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) -> Option<Event<'static>> {
+        self.heard(now);
+        let incoming = self.incoming.as_mut()?;
+        match incoming.take_in_place(len) {
+            Ok(None) => None,
+            Ok(Some(event)) => {
+                self.forget_incoming();
+                Some(event)
+            }
+            Err(error) => {
+                self.fail(error, now, output);
+                None
+            }
+        }
+    }
+
+    /// The peer has ended its side of TCP, or TCP is lost.
+    pub fn receive_eof(&mut self) {
+        // The first cause stands; without one, §7.1.5: 1006.
+        self.reason.get_or_insert_with(|| Box::new(CloseReason::lost()));
+        self.step(Step::Disconnect);
+        self.forget();
+    }
+
+    /// A deadline of [`next_deadline`](Self::next_deadline) has passed: pings, fails the connection, or
+    /// gives up waiting for a Close. Does nothing before the deadline.
+    pub fn handle_timeout(&mut self, now: Instant, output: &mut Vec<u8>) {
+        if self.next_deadline().is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state {
+            State::Connecting => {
+                let text = "the opening handshake took too long";
+                self.end(CloseCause::Timeout(Timeout::Handshake), CloseCode::ABNORMAL, text);
+                self.step(Step::Disconnect);
+                self.forget();
+            }
+            State::Open if self.awaiting_pong => {
+                let cause = CloseCause::Timeout(Timeout::Pong);
+                self.give_up(cause, CloseCode::INTERNAL_ERROR, "Ping timeout", now, output);
+            }
+            State::Open => {
+                self.pings = self.pings.wrapping_add(1);
+                self.push_frame(Opcode::Ping, &self.pings.to_be_bytes(), output);
+                self.awaiting_pong = true;
+                self.since = now;
+            }
+            State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
+                self.step(Step::Disconnect);
+                self.forget();
+            }
+        }
+    }
+
+    /// Says whether earlier output is still waiting for the peer. While it is, Pings are not answered
+    /// but for the latest one (§5.5.3), whose Pong is in `output` when the peer has caught up.
+    pub fn set_behind(&mut self, behind: bool, output: &mut Vec<u8>) {
+        self.behind = behind;
+        if !behind
+            && let Some(payload) = self.held_pong.take()
+            && self.state == State::Open
+        {
+            self.push_frame(Opcode::Pong, &payload, output);
+        }
+    }
+
+    /// Sends a message in one frame.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`]; raw mode: [`SendError::IllegalFrame`] between fragments.
+    #[inline]
+    pub fn send(&mut self, message: &Message<'_>, output: &mut Vec<u8>) -> Result<(), SendError> {
+        self.check_may_send()?;
+        self.push_frame(message.opcode(), message.as_bytes(), output);
+        Ok(())
+    }
+
+    /// Sends a message of type `opcode` whose payload is owned, without copying it where this side
+    /// does not mask: the bytes it gives are to be sent right behind `output`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the payload is dropped then.
+    pub fn send_owned(
+        &mut self,
+        opcode: Opcode,
+        payload: Buffer,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<WireBytes>, SendError> {
+        self.check_may_send()?;
+        if self.role == Role::Client {
+            self.push_frame(opcode, payload.payload(), output);
+            return Ok(None);
+        }
+        let (header, len) = Header::new(opcode, payload.len() as u64).encode();
+        Ok(Some(payload.with_header(&header[..len]).unwrap_or_else(|payload| {
+            output.extend_from_slice(&header[..len]);
+            payload.into_wire()
+        })))
+    }
+
+    /// Whether bytes framed elsewhere, such as a publication, may be sent here: an open server that is
+    /// not between fragments of its owner's.
+    pub fn takes_framed(&self) -> bool {
+        self.role == Role::Server && self.check_may_send().is_ok()
+    }
+
+    /// Raw mode: sends one frame, with its FIN, opcode and payload; masking and length are filled in.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`]; [`SendError::IllegalFrame`] outside raw mode, for RSV bits that no
+    /// extension claims, or where the frame may not stand there (§5.4, §5.5).
+    pub fn send_frame(
+        &mut self,
+        frame: &Frame<'_>,
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        let Header { fin, rsv, opcode, .. } = frame.header;
+        if self.settings.mode != Mode::Raw || !self.rules().rsv.contains(rsv) {
+            return Err(SendError::IllegalFrame);
+        }
+        if opcode.is_control() {
+            if !fin {
+                return Err(SendError::IllegalFrame);
+            }
+            return match opcode {
+                Opcode::Close => match decode_close(&frame.payload) {
+                    Ok(close) => self.close_with(close, now, output),
+                    Err(_) => Err(SendError::IllegalFrame),
+                },
+                _ => self.send_control(opcode, &frame.payload, output),
+            };
+        }
+        if self.state != State::Open {
+            return Err(SendError::NotOpen);
+        }
+        // §5.4: a continuation continues something, and nothing else starts before it is finished.
+        if (opcode == Opcode::Continuation) != self.sending_fragments {
+            return Err(SendError::IllegalFrame);
+        }
+        self.sending_fragments = !fin;
+        let header = Header { fin, rsv, ..Header::new(opcode, 0) };
+        self.push(header, &frame.payload, output);
+        Ok(())
+    }
+
+    /// Sends a Ping with at most 125 bytes of `payload` (§5.5.2).
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`], [`SendError::ControlTooLong`].
+    pub fn ping(&mut self, payload: &[u8], output: &mut Vec<u8>) -> Result<(), SendError> {
+        self.send_control(Opcode::Ping, payload, output)
+    }
+
+    /// Starts the closing handshake, or in raw mode answers the peer's (§7.1.2, §7.1.3).
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`], [`SendError::InvalidCloseCode`], [`SendError::ReasonTooLong`].
+    pub fn close(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        self.close_with(Some((code, reason)), now, output)
+    }
+
+    /// Ends the connection for a reason that is not the peer's fault in the protocol's eyes: a Close
+    /// is sent where one still can be, and no answer is awaited.
+    pub fn give_up(
+        &mut self,
+        cause: CloseCause,
+        code: CloseCode,
+        text: &str,
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) {
+        if self.state == State::Open
+            && let Ok((payload, len)) = encode_close(code, text)
+        {
+            self.push_frame(Opcode::Close, &payload[..len], output);
+        }
+        self.end(cause, code, text);
+        self.since = now;
+        self.step(Step::Fail);
+        self.forget();
+    }
+
+    // ---- what the above is made of -------------------------------------------------------------
+
+    fn rules(&self) -> HeaderRules {
+        HeaderRules { role: self.role, max_payload: self.settings.limits.max_frame, rsv: Rsv::NONE }
+    }
+
+    /// Bytes have arrived: the peer lives, unless it owes a Pong, which only that Pong settles.
+    fn heard(&mut self, now: Instant) {
+        if self.state == State::Open && !self.awaiting_pong {
+            self.since = now;
+        }
+    }
+
+    /// A control frame of the peer's (§5.5), outside raw mode.
+    fn receive_control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) -> Result<(), ProtocolError> {
+        match opcode {
+            Opcode::Ping => self.receive_ping(payload, output),
+            Opcode::Pong => {
+                if self.awaiting_pong && payload == self.pings.to_be_bytes() {
+                    self.awaiting_pong = false;
+                    self.since = now;
+                }
+            }
+            Opcode::Close => {
+                let close = decode_close(payload)?;
+                self.receive_close(close, now);
+                if self.state == State::CloseReceived {
+                    // §5.5.1: the answer has the peer's own code; a Close without one gets 1000.
+                    let (code, _) = close.unwrap_or((CloseCode::NORMAL, ""));
+                    let reason = close.map_or("OK", |(_, reason)| reason);
+                    self.close_with(Some((code, reason)), now, output)
+                        .expect("a received Close can be sent");
+                }
+            }
+            Opcode::Continuation | Opcode::Text | Opcode::Binary => {}
+        }
+        Ok(())
+    }
+
+    fn receive_ping(&mut self, payload: &[u8], output: &mut Vec<u8>) {
+        // §5.5.1: nothing follows our Close.
+        if self.state != State::Open {
+            return;
+        }
+        if self.behind {
+            self.held_pong = Some(payload.into());
+        } else {
+            self.push_frame(Opcode::Pong, payload, output);
+        }
+    }
+
+    fn receive_close(&mut self, close: Option<(CloseCode, &str)>, now: Instant) {
+        let (code, text) = close.unwrap_or((CloseCode::NO_STATUS, ""));
+        // One budget for the whole close: an earlier Close of ours has started it.
+        if self.state == State::Open {
+            self.since = now;
+        }
+        self.end(CloseCause::Peer, code, text);
+        self.step(Step::ReceiveClose);
+        self.forget();
+    }
+
+    fn close_with(
+        &mut self,
+        close: Option<(CloseCode, &str)>,
+        now: Instant,
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        if !matches!(self.state, State::Open | State::CloseReceived) {
+            return Err(SendError::NotOpen);
+        }
+        let (code, text) = close.unwrap_or((CloseCode::NO_STATUS, ""));
+        let (payload, len) = match close {
+            Some((code, reason)) => encode_close(code, reason)?,
+            None => ([0; MAX_CONTROL], 0),
+        };
+        self.push_frame(Opcode::Close, &payload[..len], output);
+        if self.state == State::Open {
+            self.since = now;
+        }
+        self.end(CloseCause::Local, code, text);
+        self.held_pong = None;
+        self.step(Step::SendClose);
+        Ok(())
+    }
+
+    fn send_control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        if self.state != State::Open {
+            return Err(SendError::NotOpen);
+        }
+        if payload.len() > MAX_CONTROL {
+            return Err(SendError::ControlTooLong { len: payload.len() });
+        }
+        self.push_frame(opcode, payload, output);
+        Ok(())
+    }
+
+    fn check_may_send(&self) -> Result<(), SendError> {
+        match self.state {
+            State::Open if self.sending_fragments => Err(SendError::IllegalFrame),
+            State::Open => Ok(()),
+            State::Connecting
+            | State::CloseSent
+            | State::CloseReceived
+            | State::CloseExchanged
+            | State::Closed => Err(SendError::NotOpen),
+        }
+    }
+
+    /// The peer broke a rule (§7.1.7).
+    fn fail(&mut self, error: ProtocolError, now: Instant, output: &mut Vec<u8>) {
+        let cause = CloseCause::Protocol(error);
+        self.give_up(cause, error.close_code(), &error.to_string(), now, output);
+    }
+
+    /// Keeps the first cause.
+    fn end(&mut self, cause: CloseCause, code: CloseCode, text: &str) {
+        self.reason.get_or_insert_with(|| Box::new(CloseReason { cause, code, text: text.into() }));
+    }
+
+    /// Every change of state passes here.
+    fn step(&mut self, step: Step) {
+        match self.state.after(step) {
+            Some(state) => self.state = state,
+            None => debug_assert!(false, "{step:?} in {:?}", self.state),
+        }
+    }
+
+    /// Lets go of what nobody will ask for any more.
+    fn forget(&mut self) {
+        self.incoming = None;
+        self.held_pong = None;
+    }
+
+    fn push_frame(&mut self, opcode: Opcode, payload: &[u8], output: &mut Vec<u8>) {
+        self.push(Header::new(opcode, 0), payload, output);
+    }
+
+    #[inline]
+    fn push(&mut self, mut header: Header, payload: &[u8], output: &mut Vec<u8>) {
+        header.payload_len = payload.len() as u64;
+        header.masking_key = self.keys.as_mut().map(|keys| keys.next_key());
+        let (bytes, len) = header.encode();
+        output.reserve(len + payload.len());
+        output.extend_from_slice(&bytes[..len]);
+        let start = output.len();
+        output.extend_from_slice(payload);
+        if let Some(key) = header.masking_key {
+            apply_mask(&mut output[start..], key, 0);
+        }
+    }
+}
