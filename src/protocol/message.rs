@@ -240,10 +240,10 @@ impl Unfinished {
         header: &Header,
         limits: &Limits,
     ) -> Result<(), ProtocolError> {
-        self.frames += 1;
-        if self.frames > limits.max_fragments {
+        if self.frames >= limits.max_fragments {
             return Err(ProtocolError::TooManyFragments { max: limits.max_fragments });
         }
+        self.frames += 1;
         self.announced += header.payload_len;
         check_message_len(self.announced, limits)
     }
