@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod protocol;
+pub mod router;
 pub mod service;
 
 pub use protocol::{
@@ -14,4 +15,5 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
+pub use router::Router;
 pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
