@@ -402,8 +402,11 @@ impl Connection {
         {
             self.push_frame(Opcode::Close, &payload[..len], output);
         }
+        // One budget for the whole close: an earlier Close, of either side, has started it.
+        if matches!(self.state, State::Connecting | State::Open) {
+            self.since = now;
+        }
         self.end(cause, code, text);
-        self.since = now;
         self.step(Step::Fail);
         self.forget();
     }

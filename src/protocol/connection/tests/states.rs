@@ -539,6 +539,37 @@ fn a_close_that_nobody_answers_ends_after_its_budget() {
     }
 }
 
+#[test]
+fn the_whole_close_has_one_budget() {
+    let steps: [End; 4] = [
+        ("the peer's close", |endpoint| endpoint.hear_frames(&[close_frame(1000, "")])),
+        ("a broken rule", |endpoint| endpoint.hear_frames(&[bare(0x83, "")])),
+        ("giving up", |endpoint| {
+            endpoint.give_up(CloseCause::Timeout(Timeout::Write), CloseCode::ABNORMAL, "");
+        }),
+        ("the end of TCP", |endpoint| endpoint.connection.receive_eof()),
+    ];
+    for (name, step) in steps {
+        for role in ROLES {
+            let mut endpoint = in_close_sent(role);
+            endpoint.wait(seconds(3));
+            step(&mut endpoint);
+            assert_eq!(endpoint.time_left(), Some(seconds(2)), "{name}, {role:?}");
+        }
+    }
+    for role in ROLES {
+        let mut endpoint = in_closed(role);
+        endpoint.wait(seconds(3));
+        endpoint.give_up(CloseCause::Timeout(Timeout::Write), CloseCode::ABNORMAL, "");
+        assert_eq!(endpoint.time_left(), Some(seconds(2)), "{role:?}");
+
+        let mut endpoint = in_close_received(role);
+        endpoint.wait(seconds(3));
+        endpoint.close(1000, "").unwrap();
+        assert_eq!(endpoint.time_left(), Some(seconds(2)), "{role:?}");
+    }
+}
+
 // ---- CloseReceived -----------------------------------------------------------------------------
 
 #[test]
