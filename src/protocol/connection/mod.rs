@@ -397,7 +397,8 @@ impl Connection {
         now: Instant,
         output: &mut Vec<u8>,
     ) {
-        if self.state == State::Open
+        // §5.5.1: who received a Close and has sent none sends one.
+        if matches!(self.state, State::Open | State::CloseReceived)
             && let Ok((payload, len)) = encode_close(code, text)
         {
             self.push_frame(Opcode::Close, &payload[..len], output);

@@ -602,6 +602,22 @@ fn a_close_that_the_owner_never_answers_ends_after_its_budget() {
     }
 }
 
+/// §5.5.1: who received a Close and has sent none sends one.
+#[test]
+fn giving_up_answers_a_close() {
+    for role in ROLES {
+        let mut endpoint = in_close_received(role);
+        endpoint.give_up(CloseCause::Local, CloseCode::INTERNAL_ERROR, "the service failed");
+        assert_eq!(endpoint.sent(), [close_frame(1011, "the service failed")]);
+        assert_eq!(endpoint.state(), State::Closed);
+        assert_eq!(
+            endpoint.ended(),
+            Some((CloseCause::Peer, 4000, "enough")),
+            "the first cause wins"
+        );
+    }
+}
+
 // ---- CloseExchanged ----------------------------------------------------------------------------
 
 #[test]
