@@ -158,17 +158,19 @@ impl Connection {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received.
+    /// `None` where nothing is waited for, or for longer than the clock can tell.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timeouts = &self.settings.timeouts;
-        match self.state {
-            State::Connecting => Some(self.since + timeouts.handshake),
-            State::Open if self.awaiting_pong => Some(self.since + timeouts.pong),
-            State::Open if self.settings.mode == Mode::Raw => None,
-            State::Open => timeouts.ping_period.map(|period| self.since + period),
+        let wait = match self.state {
+            State::Connecting => timeouts.handshake,
+            State::Open if self.awaiting_pong => timeouts.pong,
+            State::Open if self.settings.mode == Mode::Raw => return None,
+            State::Open => timeouts.ping_period?,
             State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
-                Some(self.since + timeouts.close)
+                timeouts.close
             }
-        }
+        };
+        self.since.checked_add(wait)
     }
 
     /// The opening handshake is done. `settings` are those of the route it led to.

@@ -731,3 +731,19 @@ fn the_first_cause_wins() {
         }
     }
 }
+
+#[test]
+fn deadlines_too_far_for_the_clock_are_none() {
+    let mut settings = Settings::default();
+    let timeouts = &mut settings.timeouts;
+    (timeouts.handshake, timeouts.close) = (Duration::MAX, Duration::MAX);
+    (timeouts.ping_period, timeouts.pong) = (Some(Duration::MAX), Duration::MAX);
+    for role in ROLES {
+        let mut endpoint = Endpoint::connecting(role, &settings);
+        assert_eq!(endpoint.time_left(), None);
+        endpoint.connection.upgrade(Arc::new(settings.clone()), endpoint.now);
+        assert_eq!(endpoint.time_left(), None);
+        endpoint.close(1000, "").unwrap();
+        assert_eq!(endpoint.time_left(), None);
+    }
+}
