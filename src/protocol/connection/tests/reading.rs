@@ -178,6 +178,11 @@ fn a_broken_rule_fails_the_connection_at_the_first_offending_byte() {
         ("§5.1 unmasked", Role::Server, "81 05 48656c6c6f", 2, E::Unmasked),
         ("§5.1 unmasked and empty", Role::Server, "89 00", 2, E::Unmasked),
         ("§5.1 masked", Role::Client, "81 85 37fa213d 7f9f4d5158", 2, E::Masked),
+        ("§5.4 nothing to continue", Role::Server, "80 05", 1, E::NothingToContinue),
+        ("§5.4 nothing to continue with more", Role::Client, "00 80", 1, E::NothingToContinue),
+        ("§5.4 text in a text", Role::Client, "01 00 81 80", 3, E::MessageUnfinished),
+        ("§5.4 fragment after a pong", Role::Client, "01 00 8a 00 02", 5, E::MessageUnfinished),
+        ("§5.4 masked", Role::Server, "02 80 37fa213d 82 00", 7, E::MessageUnfinished),
         ("§5.5 close in fragments", Role::Server, "08 80 00000000", 1, E::FragmentedControl),
         ("§5.5 ping in fragments", Role::Client, "09 00", 1, E::FragmentedControl),
         ("§5.5 pong in fragments", Role::Client, "0a 00", 1, E::FragmentedControl),
@@ -222,6 +227,18 @@ fn a_broken_rule_fails_the_connection_at_the_first_offending_byte() {
 }
 
 #[test]
+fn a_finished_message_is_not_continued() {
+    for bytes in ["01 00 80 00 80", "81 00 00"] {
+        let (bytes, settings) = (hex(bytes), Settings::default());
+        let known_after = bytes_until_failure(Role::Client, &settings, &bytes);
+        assert_eq!(known_after, Some(bytes.len()), "{bytes:02x?}");
+        let outcome = every_way("a finished message", Role::Client, &settings, &bytes);
+        assert_eq!(outcome.seen, [text("")], "{bytes:02x?}");
+        assert_eq!(outcome.sent, [close_for(ProtocolError::NothingToContinue)], "{bytes:02x?}");
+    }
+}
+
+#[test]
 fn every_reserved_bit_and_opcode_is_refused() {
     for first in 0..=u8::MAX {
         let (bits, opcode) = (first >> 4 & 7, first & 15);
@@ -240,6 +257,8 @@ fn every_reserved_bit_and_opcode_is_refused() {
                 Some(ProtocolError::ReservedOpcode { opcode: told }) => {
                     assert_eq!((told, reserved), (opcode, true))
                 }
+                // §5.4 speaks first: nothing stands before it.
+                Some(ProtocolError::NothingToContinue) => assert_eq!(opcode, 0),
                 _ => assert!(bits == 0 && !reserved, "{first:02x} is refused"),
             }
         }
