@@ -170,6 +170,9 @@ impl Connection {
         let limits = &self.settings.limits;
         match header.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(()),
+            Opcode::Text | Opcode::Binary if limits.max_fragments == 0 => {
+                Err(ProtocolError::TooManyFragments { max: 0 })
+            }
             Opcode::Text | Opcode::Binary => check_message_len(header.payload_len, limits),
             Opcode::Continuation => {
                 let message = self.incoming.as_mut().and_then(|incoming| incoming.message.as_mut());

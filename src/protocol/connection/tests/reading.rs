@@ -396,6 +396,19 @@ fn a_single_frame_message_keeps_to_the_limit_of_messages() {
 }
 
 #[test]
+fn a_limit_of_no_frames_holds_for_single_ones_too() {
+    let none = limits(Limits { max_fragments: 0, ..Limits::default() });
+    for role in ROLES {
+        for first in [TEXT, BINARY_START] {
+            let wire = wire(role, &[bare(PING, ""), bare(first, "Hello")]);
+            let outcome = every_way("no frames", role, &none, &wire);
+            let error = ProtocolError::TooManyFragments { max: 0 };
+            assert_eq!(outcome.sent, [bare(PONG, ""), close_for(error)], "{role:?}, {first:02x}");
+        }
+    }
+}
+
+#[test]
 fn the_header_alone_tells_that_a_frame_is_too_long() {
     for (name, header, known_after, code) in [
         ("one past the default", "82 7f 0000000000100001", 10, 1009),
