@@ -78,19 +78,26 @@ impl Connection {
             unmask(payload, key, 0);
             return self.finish_control(header, Payload::Borrowed(payload), now, output);
         }
-        let raw = self.settings.mode == Mode::Raw;
-        if header.fin && header.opcode != Opcode::Continuation && !raw {
-            return whole_message(header.opcode, key, payload).map(Event::Message).map(Some);
+        let mode = self.settings.mode;
+        if header.fin && header.opcode != Opcode::Continuation {
+            let message = whole_message(header.opcode, key, payload)?;
+            return Ok(Some(match mode {
+                Mode::Messages => Event::Message(message),
+                Mode::Raw => Event::Frame(Frame { header, payload: message.into_payload() }),
+            }));
         }
 
         let incoming = self.incoming.get_or_insert_default();
         let message = incoming.begin_message(header, &self.settings.limits)?;
-        let event = if raw {
-            message.check(payload, key, 0)?;
-            incoming.finish_raw(header, Payload::Borrowed(payload))?
-        } else {
-            message.join(payload, key, 0, pool)?;
-            incoming.finish_fragment(header)?
+        let event = match mode {
+            Mode::Messages => {
+                message.join(payload, key, 0, pool)?;
+                incoming.finish_fragment(header)?
+            }
+            Mode::Raw => {
+                message.check(payload, key, 0)?;
+                incoming.finish_raw(header, Payload::Borrowed(payload))?
+            }
         };
         self.forget_incoming();
         Ok(event)

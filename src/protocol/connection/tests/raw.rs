@@ -108,6 +108,23 @@ fn the_same_rules_hold() {
 }
 
 #[test]
+fn a_frame_that_is_whole_in_the_input_comes_up_as_a_slice_of_it() {
+    for role in ROLES {
+        for first in [TEXT, BINARY, PING, PONG] {
+            let mut endpoint = Endpoint::open(role, &raw());
+            let mut wire = wire(role, &[bare(first, "Hello")]);
+            let Endpoint { connection, now, pool, output, .. } = &mut endpoint;
+            let event = connection.receive(&mut wire.as_mut_slice(), *now, pool, output);
+            let Some(Event::Frame(Frame { payload: Payload::Borrowed(payload), .. })) = event
+            else {
+                panic!("the frame comes up as a slice of the input: {event:?}")
+            };
+            assert_eq!((payload, connection.incoming.is_none()), (&b"Hello"[..], true));
+        }
+    }
+}
+
+#[test]
 fn the_payload_of_a_large_frame_comes_up_whole() {
     let payload: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
     for role in ROLES {
