@@ -1,0 +1,270 @@
+//! The chat: people in rooms, in plain text.
+//!
+//! Texts and commands go in, lines come out. A line that starts with `[` is what somebody says, as
+//! `[user0]: hello`; `(earlier) ` stands before what was said before one came; everything else is
+//! the chat's own word, and starts with `* ` but for the greeting. Nobody can write a line that
+//! looks like another's, or like the chat's. The chat knows connections as
+//! [`service`](crate::service) shows them, and neither sockets nor clocks.
+//!
+//! Locks are taken in this order, and none is held while something is sent: the list of rooms, a
+//! room, the list of [due](Chat::pulse) rooms, a topic. The list of names is taken by itself.
+
+mod command;
+mod log;
+mod member;
+mod name;
+mod rate;
+mod room;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+pub use member::Member;
+
+use self::{
+    log::{Bounds, Ring},
+    name::{BadName, Name},
+    rate::Rate,
+    room::{Due, Room},
+};
+use crate::service::{Answer, Peer, Request};
+
+/// How much people can make the chat hold, and how fast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatLimits {
+    /// Longest name of a member or a room, in bytes. Default 64; a longer one is refused with a line
+    /// that says so, and in a request with status 400.
+    pub name: usize,
+    /// Longest text, in characters. Default 4,096; a longer one is not sent, and its sender told.
+    pub text: usize,
+    /// Messages a second that one connection may send for ever, at least 1. Default 100.
+    pub rate: u32,
+    /// Messages that it may send at once. Default 500. What comes on top is dropped, and the sender
+    /// told once; after as many dropped ones without a rest between, the connection is closed with
+    /// 1008.
+    pub burst: u32,
+    /// Most rooms at a time. Default 10,000; who wants one more stays where they are or, on coming,
+    /// is closed with 1013. Empty rooms are freed, all but the lobby.
+    pub rooms: usize,
+    /// Messages that a room keeps for those who come later. Default 200; the oldest goes.
+    pub history: usize,
+    /// Bytes that a room keeps. Default 128 KiB; the oldest messages go.
+    pub history_bytes: usize,
+    /// Bytes that all rooms keep together. Default 64 MiB; the room in which something is said then
+    /// gives up its own oldest messages, and one that has none keeps none.
+    pub history_bytes_in_all: usize,
+    /// Most people in a room who are told of each other by name when they come, go or take another
+    /// name. Default 100; in a larger room only their number is told, once a second.
+    pub crowd: usize,
+    /// Most names that `/who` lists. Default 100; then their number follows.
+    pub listed: usize,
+}
+
+impl Default for ChatLimits {
+    fn default() -> Self {
+        Self {
+            name: 64,
+            text: 4_096,
+            rate: 100,
+            burst: 500,
+            rooms: 10_000,
+            history: 200,
+            history_bytes: 128 << 10,
+            history_bytes_in_all: 64 << 20,
+            crowd: 100,
+            listed: 100,
+        }
+    }
+}
+
+/// A chat: rooms that people meet in. Clones are the same chat.
+#[derive(Clone)]
+pub struct Chat(Arc<Shared>);
+
+struct Shared {
+    limits: ChatLimits,
+    /// The number of the next newcomer; never goes back.
+    next: AtomicU64,
+    /// Names that were chosen, folded. Those with numbers need no place here: nobody can choose one,
+    /// and no number comes twice.
+    names: Mutex<HashSet<Name>>,
+    rooms: Mutex<HashMap<Name, Arc<Room>>>,
+    due: Due,
+    history_bytes: Arc<AtomicUsize>,
+}
+
+/// The room of everyone who asks for no other.
+const LOBBY: &str = "lobby";
+
+impl Chat {
+    /// A chat that nobody is in.
+    pub fn new(limits: ChatLimits) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            next: AtomicU64::new(0),
+            names: Mutex::default(),
+            rooms: Mutex::default(),
+            due: Due::default(),
+            history_bytes: Arc::default(),
+        }))
+    }
+
+    /// The service for one connection. The room is the path's parameter `room`, else the query's
+    /// first `room`, else `lobby`; letter case makes no difference.
+    ///
+    /// # Errors
+    /// Status 400 where that is no name for a room; the text says why.
+    pub fn service(&self, request: &Request<'_>) -> Result<Member, Answer> {
+        let query = request.query("room");
+        let room = request.param("room").or(query.as_deref()).unwrap_or(LOBBY);
+        match self.room_name(room) {
+            Ok(room) => Ok(Member::new(self.clone(), room)),
+            Err(why) => Err(Answer::text(400, format!("That is no name for a room: {why}."))),
+        }
+    }
+
+    /// Tells large rooms how many people they hold, where that has changed: at most once a second a
+    /// room by `now`, and always the last change too. To be called about once a second; where nothing
+    /// is due it costs one lock that hardly anybody takes.
+    pub fn pulse(&self, now: Instant) {
+        let mut due = std::mem::take(&mut *lock(&self.0.due));
+        due.retain(|room| room.upgrade().is_some_and(|room| !room.tell_count(now)));
+        lock(&self.0.due).append(&mut due);
+    }
+
+    fn limits(&self) -> &ChatLimits {
+        &self.0.limits
+    }
+
+    fn rate(&self, now: Instant) -> Rate {
+        Rate::new(now, self.0.limits.rate, self.0.limits.burst)
+    }
+
+    /// The name of the next newcomer.
+    fn next_name(&self) -> Name {
+        Name::numbered(self.0.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes the name `wanted` for somebody who is called `current`, which is given back.
+    ///
+    /// Choice: no two people of the chat share a name, whichever rooms they are in: so one who goes
+    /// to another room never has to be called otherwise there.
+    fn take_name(&self, wanted: &str, current: &Name) -> Result<Name, NoNick> {
+        let wanted = Name::parse(wanted, self.0.limits.name).map_err(NoNick::Bad)?;
+        if wanted.is_numbered() {
+            return Err(NoNick::Reserved);
+        }
+        let (new, old) = (wanted.folded(), current.folded());
+        if new != old {
+            let mut names = lock(&self.0.names);
+            if !names.insert(new) {
+                return Err(NoNick::Taken(wanted));
+            }
+            names.remove(&old);
+        }
+        Ok(wanted)
+    }
+
+    /// Gives a name back, for others to take.
+    fn give_back(&self, name: &Name) {
+        if !name.is_numbered() {
+            lock(&self.0.names).remove(&name.folded());
+        }
+    }
+
+    /// A room's name: people who write it in other letter cases meet.
+    fn room_name(&self, raw: &str) -> Result<Name, BadName> {
+        Name::parse(&raw.to_lowercase(), self.0.limits.name)
+    }
+
+    /// Lets a member into a room, which is made where there is none; gives what was said before.
+    ///
+    /// The list of rooms stays locked until the member is in, so that nobody frees the room between.
+    fn enter(
+        &self,
+        room: &Name,
+        peer: &mut Peer<'_>,
+        member: &Name,
+    ) -> Result<(Arc<Room>, Vec<Arc<str>>), TooManyRooms> {
+        let mut rooms = lock(&self.0.rooms);
+        if !rooms.contains_key(room) && rooms.len() >= self.0.limits.rooms {
+            return Err(TooManyRooms);
+        }
+        let room = rooms.entry(room.clone()).or_insert_with(|| Arc::new(self.new_room(room)));
+        let earlier = room.join(peer, member);
+        Ok((Arc::clone(room), earlier))
+    }
+
+    fn new_room(&self, name: &Name) -> Room {
+        let limits = &self.0.limits;
+        let bounds = Bounds {
+            lines: limits.history,
+            bytes: limits.history_bytes,
+            all: limits.history_bytes_in_all,
+        };
+        let log = Box::new(Ring::new(bounds, Arc::clone(&self.0.history_bytes)));
+        Room::new(name.clone(), limits.crowd, log, Arc::clone(&self.0.due))
+    }
+
+    /// Forgets a room that nobody is in. Choice: the lobby stays, so that whoever is alone there may
+    /// load the page anew and still find what was said.
+    fn free_if_empty(&self, room: &Arc<Room>) {
+        let mut rooms = lock(&self.0.rooms);
+        // The name may be another room's by now.
+        if rooms.get(room.name()).is_some_and(|known| Arc::ptr_eq(known, room))
+            && room.name().as_str() != LOBBY
+            && room.is_empty()
+        {
+            rooms.remove(room.name());
+        }
+    }
+}
+
+impl Default for Chat {
+    fn default() -> Self {
+        Self::new(ChatLimits::default())
+    }
+}
+
+/// Why somebody keeps the name they have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NoNick {
+    Bad(BadName),
+    Reserved,
+    Taken(Name),
+}
+
+impl fmt::Display for NoNick {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(why) => why.fmt(f),
+            Self::Reserved => f.write_str("user and a number is a name that only the server gives"),
+            Self::Taken(name) => write!(f, "somebody is called {name} already"),
+        }
+    }
+}
+
+/// The chat has as many rooms as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TooManyRooms;
+
+impl fmt::Display for TooManyRooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there are too many rooms, please try again later")
+    }
+}
+
+/// Locks, also after a panic under the lock: nothing half-made can be seen there.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,172 @@
+//! Heads: where the text of a request or a response ends (RFC 9112 §2).
+//!
+//! Bytes go in as they arrive, one whole head comes out. What may never stand in a head is refused
+//! with the byte that shows it. What the head says is read by `request` and `response`.
+
+use std::{borrow::Cow, mem};
+
+use super::HandshakeError;
+use crate::protocol::{extension::is_token_byte, limits::Limits};
+
+/// Collects one head from what arrives, walking over each byte once however it is cut.
+///
+/// It owns memory only while it holds a cut-off head, never more than twice
+/// [`Limits::max_head`] of it.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    kept: Vec<u8>,
+    scan: Scan,
+}
+
+impl HeadReader {
+    /// Takes bytes from the front of `input`, up to and with the empty line that ends the head, and
+    /// gives that head: borrowed where all of it is in `input`, else owned. `None`, with all of
+    /// `input` taken, where more bytes are needed. What follows the head stays in `input`, and no
+    /// limit counts it.
+    ///
+    /// # Errors
+    /// What the first offending byte shows, also where the head is not yet whole; then the reader is
+    /// of no further use.
+    pub fn read<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        limits: &Limits,
+    ) -> Result<Option<Cow<'i, [u8]>>, HandshakeError> {
+        let Some(len) = self.scan.scan(input, limits)? else {
+            self.kept.extend_from_slice(mem::take(input).as_ref());
+            return Ok(None);
+        };
+        let (piece, rest) = mem::take(input).split_at_mut(len);
+        *input = rest;
+        let mut kept = mem::take(self).kept;
+        if kept.is_empty() {
+            return Ok(Some(Cow::Borrowed(piece)));
+        }
+        kept.extend_from_slice(piece);
+        Ok(Some(Cow::Owned(kept)))
+    }
+
+    /// Whether a head has begun and is not done yet.
+    pub fn has_begun(&self) -> bool {
+        !self.kept.is_empty()
+    }
+}
+
+/// The part of `bytes` that is a whole head, from its first byte to its empty line.
+///
+/// # Errors
+/// As [`HeadReader::read`], and [`HandshakeError::Unfinished`] where there is no empty line.
+pub(super) fn whole<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a [u8], HandshakeError> {
+    let len = Scan::default().scan(bytes, limits)?.ok_or(HandshakeError::Unfinished)?;
+    Ok(&bytes[..len])
+}
+
+/// How far a walk over a head has come.
+#[derive(Debug, Default)]
+struct Scan {
+    /// Bytes seen.
+    len: usize,
+    /// Bytes seen of the current line.
+    line: usize,
+    /// The first line has ended.
+    in_headers: bool,
+    /// The last byte was a carriage return.
+    after_cr: bool,
+}
+
+impl Scan {
+    /// Walks over the next piece; gives how much of it belongs to the head once that ends there.
+    fn scan(&mut self, piece: &[u8], limits: &Limits) -> Result<Option<usize>, HandshakeError> {
+        let mut at = 0;
+        while let Some(&byte) = piece.get(at) {
+            self.check_start(byte)?;
+            let text = text_len(&piece[at..]);
+            if text > 0 {
+                self.text(text, limits)?;
+                at += text;
+                continue;
+            }
+            at += 1;
+            if self.control(byte, limits)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses a byte that begins no line.
+    fn check_start(&self, byte: u8) -> Result<(), HandshakeError> {
+        if self.len == 0 && byte == TLS_HANDSHAKE {
+            return Err(HandshakeError::Tls);
+        }
+        // Choice: RFC 9112 §2.2 lets a server skip an empty line in front; that is for clients that
+        // send a second request, and this is the first on its connection.
+        if self.len == 0 && !is_token_byte(byte) {
+            return Err(HandshakeError::FirstLine);
+        }
+        // RFC 9112 §5.2: a server may refuse folded headers, and does not pass them on.
+        if self.line == 0 && matches!(byte, b' ' | b'\t') && !self.after_cr {
+            return Err(HandshakeError::Folded);
+        }
+        Ok(())
+    }
+
+    /// Takes `len` bytes within a line.
+    fn text(&mut self, len: usize, limits: &Limits) -> Result<(), HandshakeError> {
+        if self.after_cr {
+            return Err(HandshakeError::BareCarriageReturn);
+        }
+        let max = limits.max_head_line;
+        let line_room = max.saturating_sub(self.line);
+        if len > line_room && line_room <= limits.max_head.saturating_sub(self.len) {
+            return Err(match self.in_headers {
+                false => HandshakeError::FirstLineTooLong { max },
+                true => HandshakeError::HeaderTooLong { max },
+            });
+        }
+        self.line += len;
+        self.count(len, limits)
+    }
+
+    /// Takes a control character; whether it ends the head.
+    fn control(&mut self, byte: u8, limits: &Limits) -> Result<bool, HandshakeError> {
+        match (byte, self.after_cr) {
+            (b'\n', true) => {
+                self.after_cr = false;
+                self.count(1, limits)?;
+                let is_end = self.line == 0;
+                self.line = 0;
+                self.in_headers = true;
+                Ok(is_end)
+            }
+            (_, true) => Err(HandshakeError::BareCarriageReturn),
+            (b'\r', false) => {
+                self.after_cr = true;
+                self.count(1, limits)?;
+                Ok(false)
+            }
+            (b'\n', false) => Err(HandshakeError::BareLineFeed),
+            (_, false) => Err(HandshakeError::ControlCharacter),
+        }
+    }
+
+    fn count(&mut self, len: usize, limits: &Limits) -> Result<(), HandshakeError> {
+        self.len += len;
+        let max = limits.max_head;
+        if self.len > max { Err(HandshakeError::HeadTooLong { max }) } else { Ok(()) }
+    }
+}
+
+/// The first byte of a TLS record that carries a handshake (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How many bytes at the front of `bytes` are no control characters; a tab is none.
+fn text_len(bytes: &[u8]) -> usize {
+    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
+    // In sixteens without a branch, which the compiler makes one comparison each.
+    let has_control =
+        |chunk: &&[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_control(byte));
+    let (chunks, _) = bytes.as_chunks::<16>();
+    let whole = 16 * chunks.iter().take_while(|chunk| !has_control(chunk)).count();
+    whole + bytes[whole..].iter().take_while(|byte| !is_control(byte)).count()
+}
