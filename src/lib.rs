@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod protocol;
+pub mod router;
 pub mod service;
 pub mod web;
 
@@ -15,4 +16,5 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
+pub use router::Router;
 pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
