@@ -80,6 +80,7 @@ async function run() {
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
       "--disable-background-networking", "--disable-component-update", "--disable-sync"],
   });
+  console.log(`Chromium ${browser.version()}`);
   const context = await browser.newContext({ viewport: { width: 1000, height: 700 } });
   const anna = await openTab(context, url);
   const bert = await openTab(context, url);
