@@ -5,6 +5,7 @@
 pub mod chat;
 pub mod protocol;
 pub mod router;
+pub mod server;
 pub mod service;
 pub mod web;
 
@@ -17,4 +18,5 @@ pub use protocol::{
     message::{Message, Text},
 };
 pub use router::Router;
+pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
