@@ -383,6 +383,10 @@ fn a_close_between_fragments_is_answered_with_its_own_code() {
             every_way("close between fragments", role, &Settings::default(), &wire(role, &heard));
         assert_eq!((outcome.seen, outcome.sent), (vec![], vec![close_frame(1000, "done")]));
         assert_eq!(outcome.state, State::CloseExchanged);
+
+        let mut endpoint = Endpoint::open(role, &Settings::default());
+        endpoint.hear_frames(&heard);
+        assert!(endpoint.connection.incoming.is_none(), "nobody asks for the half any more");
     }
 }
 
