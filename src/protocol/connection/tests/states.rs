@@ -145,6 +145,20 @@ fn what_one_side_sends_the_other_reads() {
     }
 }
 
+/// A Close or a fragment has rules of its own, which a message passes by.
+#[test]
+fn only_text_and_binary_are_types_of_messages() {
+    for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
+        for role in ROLES {
+            let mut endpoint = Endpoint::open(role, &Settings::default());
+            let Endpoint { connection, output, .. } = &mut endpoint;
+            let sent = connection.send_owned(opcode, Buffer::default(), output).map(|_| ());
+            assert_eq!(sent, Err(SendError::IllegalFrame), "{opcode:?}, {role:?}");
+            assert_eq!(endpoint.sent(), [], "{opcode:?}, {role:?}");
+        }
+    }
+}
+
 #[test]
 fn a_client_masks_every_frame_with_a_fresh_key() {
     let mut client = Endpoint::open(Role::Client, &Settings::default());
