@@ -52,9 +52,9 @@ fn assert_sends_nothing(mut endpoint: Endpoint) {
     let Endpoint { connection, output, .. } = &mut endpoint;
     let owned = connection.send_owned(Opcode::Text, Buffer::default(), output);
     assert_eq!(owned.map(|_| ()), Err(SendError::NotOpen), "{name}");
-    connection.set_behind(true, output);
-    connection.set_behind(false, output);
-    assert!(!connection.takes_framed(), "{name}");
+    endpoint.set_behind(true);
+    endpoint.set_behind(false);
+    assert!(!endpoint.connection.takes_framed(), "{name}");
     assert_eq!(endpoint.sent(), [], "{name}");
 }
 
@@ -195,8 +195,7 @@ fn a_ping_is_answered_with_its_payload() {
 fn a_peer_that_is_behind_gets_a_pong_for_its_latest_ping_only() {
     for role in ROLES {
         let mut endpoint = Endpoint::open(role, &Settings::default());
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(true, output);
+        endpoint.set_behind(true);
         endpoint.hear_frames(&[
             bare(PING, "1"),
             bare(TEXT, "and"),
@@ -204,11 +203,11 @@ fn a_peer_that_is_behind_gets_a_pong_for_its_latest_ping_only() {
             bare(PING, "3"),
         ]);
         assert_eq!((endpoint.sent(), &endpoint.seen[..]), (vec![], &[text("and")][..]));
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(true);
+        assert_eq!(endpoint.sent(), [], "still behind");
+        endpoint.set_behind(false);
         assert_eq!(endpoint.sent(), [bare(PONG, "3")]);
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(false);
         assert_eq!(endpoint.sent(), [], "once only");
         endpoint.hear_frames(&[bare(PING, "4")]);
         assert_eq!(endpoint.sent(), [bare(PONG, "4")]);
@@ -231,13 +230,11 @@ fn a_held_pong_is_dropped_once_a_close_is_out() {
     ];
     for (name, end) in ways {
         let mut endpoint = Endpoint::open(Role::Server, &Settings::default());
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(true, output);
+        endpoint.set_behind(true);
         endpoint.hear_frames(&[bare(PING, "held")]);
         end(&mut endpoint);
         assert!(endpoint.connection.held_pong.is_none(), "{name}");
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(false);
         let firsts: Vec<_> = endpoint.sent().into_iter().map(|(first, _)| first).collect();
         assert_eq!(firsts, [CLOSE], "{name}");
     }
@@ -316,8 +313,7 @@ fn only_the_matching_pong_settles_a_ping_and_nothing_postpones_it() {
 #[test]
 fn a_peer_that_sends_and_never_reads_is_pinged_out() {
     let mut server = Endpoint::open(Role::Server, &Settings::default());
-    let Endpoint { connection, output, .. } = &mut server;
-    connection.set_behind(true, output);
+    server.set_behind(true);
     server.wait(seconds(20));
     for _ in 0..20 {
         assert_eq!(server.state(), State::Open);
