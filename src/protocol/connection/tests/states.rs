@@ -705,7 +705,7 @@ fn the_end_of_tcp_is_1006_only_where_nothing_came_before() {
 /// Whatever ends a connection first is what its owner is told, whatever comes after it.
 #[test]
 fn the_first_cause_wins() {
-    let ends: [End; 7] = [
+    let ends: [End; 8] = [
         ("our close", |endpoint| _ = endpoint.close(1001, "bye")),
         ("the peer's close", |endpoint| endpoint.hear_frames(&[close_frame(4000, "enough")])),
         ("a broken rule", |endpoint| endpoint.hear_frames(&[bare(0x83, "")])),
@@ -716,6 +716,10 @@ fn the_first_cause_wins() {
         }),
         ("giving up", |endpoint| {
             endpoint.give_up(CloseCause::Local, CloseCode::TRY_AGAIN_LATER, "too slow")
+        }),
+        ("our end of TCP", |endpoint| {
+            let cause = CloseCause::Timeout(Timeout::Write);
+            endpoint.connection.disconnect(cause, CloseCode::ABNORMAL, "stuck");
         }),
         ("the end of TCP", |endpoint| endpoint.connection.receive_eof()),
     ];
@@ -730,6 +734,7 @@ fn the_first_cause_wins() {
         (CloseCause::Protocol(ProtocolError::InvalidUtf8), 1007, "text is not valid UTF-8"),
         (CloseCause::Timeout(Timeout::Pong), 1011, "Ping timeout"),
         (CloseCause::Local, 1013, "too slow"),
+        (CloseCause::Timeout(Timeout::Write), 1006, "stuck"),
         (CloseCause::Lost, 1006, "connection was closed without close frame"),
     ];
     for role in ROLES {
