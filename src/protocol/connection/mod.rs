@@ -320,7 +320,8 @@ impl Connection {
     /// does not mask: the bytes it gives are to be sent right behind `output`.
     ///
     /// # Errors
-    /// As [`send`](Self::send); the payload is dropped then.
+    /// As [`send`](Self::send), and [`SendError::IllegalFrame`] for an opcode that is no type of message
+    /// (§5.6); the payload is dropped then.
     pub fn send_owned(
         &mut self,
         opcode: Opcode,
@@ -328,6 +329,9 @@ impl Connection {
         output: &mut Vec<u8>,
     ) -> Result<Option<WireBytes>, SendError> {
         self.check_may_send()?;
+        if !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(SendError::IllegalFrame);
+        }
         if self.role == Role::Client {
             self.push_frame(opcode, payload.payload(), output);
             return Ok(None);
