@@ -281,6 +281,15 @@ impl Connection {
         }
     }
 
+    /// The owner does not read from the peer for now, so its silence says nothing: the wait for its
+    /// bytes or its Pong begins anew. A peer that takes nothing either has the owner's own deadline,
+    /// [`Timeouts::write`].
+    pub fn excuse_silence(&mut self, now: Instant) {
+        if self.state == State::Open {
+            self.since = now;
+        }
+    }
+
     /// Says whether earlier output is still waiting for the peer. While it is, Pings are not answered
     /// but for the latest one (§5.5.3), whose Pong is in `output` when the peer has caught up.
     pub fn set_behind(&mut self, behind: bool, output: &mut Vec<u8>) {
