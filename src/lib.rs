@@ -6,6 +6,7 @@ pub mod chat;
 pub mod protocol;
 pub mod router;
 pub mod service;
+pub mod web;
 
 pub use protocol::{
     Role,

@@ -165,3 +165,96 @@ pub fn encode_close(code: CloseCode, reason: &str) -> Result<([u8; 125], usize),
     payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
     Ok((payload, 2 + reason.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_read_and_write_alike() {
+        let longest = "x".repeat(MAX_REASON);
+        for (name, code, reason, payload) in [
+            ("a code alone", CloseCode::NORMAL, "", &b"\x03\xe8"[..]),
+            ("a reason", CloseCode::GOING_AWAY, "bye", b"\x03\xe9bye"),
+            ("a reason of any script", CloseCode(4999), "\u{4e00}", b"\x13\x87\xe4\xb8\x80"),
+            ("the longest", CloseCode(3000), &longest, &[b"\x0b\xb8", longest.as_bytes()].concat()),
+        ] {
+            assert_eq!(decode_close(payload), Ok(Some((code, reason))), "{name}");
+            let (bytes, len) = encode_close(code, reason).unwrap();
+            assert_eq!(&bytes[..len], payload, "{name}");
+        }
+        assert_eq!(decode_close(b""), Ok(None), "no code at all");
+    }
+
+    #[test]
+    fn wrong_payloads_are_refused() {
+        use ProtocolError as E;
+        for (name, payload, error) in [
+            ("half a code", &b"\x03"[..], E::ClosePayloadTooShort),
+            ("a code that never travels", b"\x03\xee", E::InvalidCloseCode { code: 1006 }),
+            ("that code before its reason", b"\x03\xee\xff", E::InvalidCloseCode { code: 1006 }),
+            ("a reason that is not UTF-8", b"\x03\xe8\xce\xba\xff", E::InvalidUtf8),
+            ("a reason cut inside a character", b"\x03\xe8\xe4\xb8", E::InvalidUtf8),
+        ] {
+            assert_eq!(decode_close(payload), Err(error), "{name}");
+        }
+        let too_long = "x".repeat(MAX_REASON + 1);
+        assert_eq!(
+            encode_close(CloseCode::NORMAL, &too_long),
+            Err(SendError::ReasonTooLong { len: MAX_REASON + 1 })
+        );
+    }
+
+    #[test]
+    fn every_code_travels_or_is_refused_both_ways() {
+        for number in 0..=u16::MAX {
+            // §7.4.1 and the IANA registry name these; §7.4.2 leaves 3000 to 4999 to others.
+            let travels = match number {
+                1000..=1003 | 1007..=1011 | 1012..=1014 => true,
+                1004..=1006 | 1015 => false,
+                3000..=4999 => true,
+                0..=999 | 1016..=2999 | 5000.. => false,
+            };
+            let code = CloseCode(number);
+            assert_eq!(code.is_sendable(), travels, "{number}");
+            let payload = number.to_be_bytes();
+            let encoded = encode_close(code, "").map(|(bytes, len)| bytes[..len].to_vec());
+            if travels {
+                assert_eq!(decode_close(&payload), Ok(Some((code, ""))));
+                assert_eq!(encoded, Ok(payload.to_vec()));
+            } else {
+                let refused = ProtocolError::InvalidCloseCode { code: number };
+                assert_eq!(decode_close(&payload), Err(refused));
+                assert_eq!(encoded, Err(SendError::InvalidCloseCode { code: number }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_says_who_closed_and_with_what() {
+        let reason = |cause, code, text: &str| CloseReason { cause, code, text: text.into() };
+        for (reason, said) in [
+            (
+                reason(CloseCause::Peer, CloseCode::NORMAL, "bye"),
+                "closed by the peer, 1000 \"bye\"",
+            ),
+            (reason(CloseCause::Local, CloseCode::GOING_AWAY, ""), "closed here, 1001 \"\""),
+            (
+                reason(
+                    CloseCause::Timeout(Timeout::Pong),
+                    CloseCode::INTERNAL_ERROR,
+                    "Ping timeout",
+                ),
+                "ping timed out, 1011 \"Ping timeout\"",
+            ),
+            // Peers write reasons; a line break in one must not look like a line of the log.
+            (
+                reason(CloseCause::Peer, CloseCode::NORMAL, "a\nb"),
+                "closed by the peer, 1000 \"a\\nb\"",
+            ),
+            (CloseReason::lost(), "lost, 1006 \"connection was closed without close frame\""),
+        ] {
+            assert_eq!(reason.to_string(), said);
+        }
+    }
+}

@@ -194,3 +194,79 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+#[cfg(test)]
+mod tests {
+    use super::{ProtocolError as E, *};
+    use crate::protocol::close::MAX_REASON;
+
+    #[test]
+    fn each_fault_knows_its_section_its_code_and_its_words() {
+        for (error, section, code, words) in [
+            (E::Unmasked, "5.1", 1002, "a client must mask its frames"),
+            (E::Masked, "5.1", 1002, "a server must not mask its frames"),
+            (E::ReservedBits { bits: 4 }, "5.2", 1002, "reserved bits 100 are set"),
+            (E::ReservedOpcode { opcode: 11 }, "5.2", 1002, "opcode 11 is reserved"),
+            (E::LengthNotMinimal { len: 7 }, "5.2", 1002, "length 7 is not in its shortest form"),
+            (E::LengthTopBit, "5.2", 1002, "the top bit of a length must be zero"),
+            (E::NothingToContinue, "5.4", 1002, "there is no message to continue"),
+            (E::MessageUnfinished, "5.4", 1002, "the message before is not finished"),
+            (E::FragmentedControl, "5.5", 1002, "a control frame must not be fragmented"),
+            (
+                E::ControlTooLong { len: 126 },
+                "5.5",
+                1002,
+                "a control frame carries at most 125 bytes",
+            ),
+            (E::ClosePayloadTooShort, "5.5.1", 1002, "a close payload of one byte has no code"),
+            (E::InvalidCloseCode { code: 1005 }, "7.4", 1002, "close code 1005 must not be sent"),
+            (E::InvalidUtf8, "8.1", 1007, "text is not valid UTF-8"),
+            (E::FrameTooBig { len: 9, max: 8 }, "10.4", 1009, "frame is too big: 9, max size is 8"),
+            (
+                E::MessageTooBig { len: 9, max: 8 },
+                "10.4",
+                1009,
+                "message is too big: 9, max size is 8",
+            ),
+            (E::TooManyFragments { max: 8 }, "10.4", 1008, "a message has at most 8 frames"),
+        ] {
+            assert_eq!(error.section(), section, "{error:?}");
+            assert_eq!(error.close_code(), CloseCode(code), "{error:?}");
+            assert_eq!(error.to_string(), words);
+            // The words become the reason of our Close.
+            assert!(words.len() <= MAX_REASON, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_words_fit_into_a_close_reason() {
+        for error in [
+            E::FrameTooBig { len: u64::MAX, max: usize::MAX },
+            E::MessageTooBig { len: u64::MAX, max: usize::MAX },
+            E::LengthNotMinimal { len: u64::MAX },
+            E::TooManyFragments { max: u32::MAX },
+        ] {
+            assert!(error.to_string().len() <= MAX_REASON, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_of_ours_says_what_it_was() {
+        for (error, words) in [
+            (SendError::NotOpen, "the connection is not open"),
+            (
+                SendError::ControlTooLong { len: 126 },
+                "a control frame carries at most 125 bytes, not 126",
+            ),
+            (
+                SendError::ReasonTooLong { len: 124 },
+                "a close reason has at most 123 bytes, not 124",
+            ),
+            (SendError::InvalidCloseCode { code: 1006 }, "close code 1006 must not be sent"),
+            (SendError::IllegalFrame, "the frame is illegal where it stands"),
+            (SendError::Busy, "the worker's queue is full"),
+        ] {
+            assert_eq!(error.to_string(), words);
+        }
+    }
+}

@@ -234,3 +234,284 @@ impl<'a> Frame<'a> {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::protocol) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::protocol::mask::apply_mask;
+
+    /// Bytes from their hex digits; blanks are free.
+    pub(in crate::protocol) fn hex(digits: &str) -> Vec<u8> {
+        let digits: Vec<u8> = digits.bytes().filter(|digit| *digit != b' ').collect();
+        let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+        digits.chunks(2).map(byte).collect()
+    }
+
+    /// Rules without a limit, for frames that `role` receives.
+    fn rules(role: Role) -> HeaderRules {
+        HeaderRules { role, max_payload: usize::MAX, rsv: Rsv::NONE }
+    }
+
+    fn receiver(header: &Header) -> Role {
+        if header.masking_key.is_some() { Role::Server } else { Role::Client }
+    }
+
+    /// Decodes what `wire` begins with, after asserting that no shorter input says anything else
+    /// than "more bytes", or the same error once the offending byte is there.
+    fn decode(wire: &[u8], rules: &HeaderRules) -> Result<Option<(Header, usize)>, ProtocolError> {
+        let whole = Header::decode(wire, rules);
+        let mut decided = false;
+        for cut in 0..wire.len() {
+            let cut_off = Header::decode(&wire[..cut], rules);
+            decided |= cut_off != Ok(None);
+            assert_eq!(cut_off, if decided { whole } else { Ok(None) }, "{wire:02x?} cut at {cut}");
+        }
+        whole
+    }
+
+    #[test]
+    fn frames_read_and_write_as_the_rfc_shows_them() {
+        let key = Some([0x37, 0xfa, 0x21, 0x3d]);
+        let hello = b"Hello".to_vec();
+        let frame = |fin, opcode, masking_key, payload: &[u8]| {
+            let rsv = Rsv::NONE;
+            let payload_len = payload.len() as u64;
+            (Header { fin, rsv, opcode, masking_key, payload_len }, payload.to_vec())
+        };
+        let zeros = "00".repeat(256);
+        let many_zeros = "00".repeat(65_536);
+        for (name, wire, (header, payload)) in [
+            ("§5.7 unmasked", "81 05 48656c6c6f", frame(true, Opcode::Text, None, &hello)),
+            ("§5.7 masked", "81 85 37fa213d 7f9f4d5158", frame(true, Opcode::Text, key, &hello)),
+            ("§5.7 first fragment", "01 03 48656c", frame(false, Opcode::Text, None, b"Hel")),
+            ("§5.7 last fragment", "80 02 6c6f", frame(true, Opcode::Continuation, None, b"lo")),
+            ("§5.7 Ping", "89 05 48656c6c6f", frame(true, Opcode::Ping, None, &hello)),
+            ("§5.7 Pong", "8a 85 37fa213d 7f9f4d5158", frame(true, Opcode::Pong, key, &hello)),
+            (
+                "§5.7 256 bytes",
+                &format!("82 7e 0100 {zeros}"),
+                frame(true, Opcode::Binary, None, &[0; 256]),
+            ),
+            (
+                "§5.7 64 KiB",
+                &format!("82 7f 0000000000010000 {many_zeros}"),
+                frame(true, Opcode::Binary, None, &[0; 65_536]),
+            ),
+            ("empty", "82 00", frame(true, Opcode::Binary, None, b"")),
+            ("empty and masked", "82 80 37fa213d", frame(true, Opcode::Binary, key, b"")),
+            ("Close without a code", "88 00", frame(true, Opcode::Close, None, b"")),
+            ("Close 1000", "88 02 03e8", frame(true, Opcode::Close, None, b"\x03\xe8")),
+        ] {
+            let wire = hex(wire);
+            let header_len = wire.len() - payload.len();
+            let decoded = decode(&wire[..wire.len().min(300)], &rules(receiver(&header)));
+            assert_eq!(decoded, Ok(Some((header, header_len))), "{name}");
+
+            let mut unmasked = wire[header_len..].to_vec();
+            if let Some(key) = header.masking_key {
+                apply_mask(&mut unmasked, key, 0);
+            }
+            assert_eq!(unmasked, payload, "{name}");
+
+            let (bytes, len) = header.encode();
+            assert_eq!(bytes[..len], wire[..header_len], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_read_and_written_in_its_shortest_form() {
+        for (len, form) in [
+            (0, "00"),
+            (1, "01"),
+            (125, "7d"),
+            (126, "7e 007e"),
+            (127, "7e 007f"),
+            (65_535, "7e ffff"),
+            (65_536, "7f 0000000000010000"),
+            (u32::MAX.into(), "7f 00000000ffffffff"),
+            (i64::MAX as u64, "7f 7fffffffffffffff"),
+        ] {
+            let wire = [hex("82"), hex(form)].concat();
+            let header = Header::new(Opcode::Binary, len);
+            assert_eq!(
+                decode(&wire, &rules(Role::Client)),
+                Ok(Some((header, wire.len()))),
+                "{len}"
+            );
+            let (bytes, used) = header.encode();
+            assert_eq!(bytes[..used], wire, "{len}");
+        }
+    }
+
+    #[test]
+    fn a_length_in_a_longer_form_than_it_needs_is_refused() {
+        let rules = rules(Role::Client);
+        for len in 0..0x1_0000u64 {
+            let eight = [&[0x82, 127][..], &len.to_be_bytes()].concat();
+            let two = [&[0x82, 126][..], &(len as u16).to_be_bytes()].concat();
+            let refused = Err(ProtocolError::LengthNotMinimal { len });
+            assert_eq!(Header::decode(&eight, &rules), refused);
+            if len < 126 {
+                assert_eq!(Header::decode(&two, &rules), refused);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_offending_byte_is_refused_before_the_next_one_is_there() {
+        use ProtocolError as E;
+        // Each row ends with the offending byte; without it the input is unfinished, not wrong.
+        for (name, role, wire, error) in [
+            ("RSV1", Role::Client, "c1", E::ReservedBits { bits: 4 }),
+            ("RSV2", Role::Client, "a1", E::ReservedBits { bits: 2 }),
+            ("RSV3", Role::Client, "91", E::ReservedBits { bits: 1 }),
+            ("all three, on a Ping", Role::Server, "f9", E::ReservedBits { bits: 7 }),
+            ("a reserved data opcode", Role::Client, "83", E::ReservedOpcode { opcode: 3 }),
+            ("a reserved control opcode", Role::Server, "8b", E::ReservedOpcode { opcode: 11 }),
+            ("a fragmented Close", Role::Client, "08", E::FragmentedControl),
+            ("a fragmented Ping", Role::Client, "09", E::FragmentedControl),
+            ("a fragmented Pong", Role::Client, "0a", E::FragmentedControl),
+            ("unmasked to a server", Role::Server, "81 05", E::Unmasked),
+            ("masked to a client", Role::Client, "81 85", E::Masked),
+            ("a Ping of 126", Role::Client, "89 7e", E::ControlTooLong { len: 126 }),
+            ("a Ping of more", Role::Client, "89 7f", E::ControlTooLong { len: 127 }),
+            ("a masked Close of 126", Role::Server, "88 fe", E::ControlTooLong { len: 126 }),
+            ("125 in two bytes", Role::Client, "82 7e 007d", E::LengthNotMinimal { len: 125 }),
+            ("masked, 0 in two", Role::Server, "82 fe 0000", E::LengthNotMinimal { len: 0 }),
+            (
+                "65,535 in eight bytes",
+                Role::Client,
+                "82 7f 000000000000ffff",
+                E::LengthNotMinimal { len: 65_535 },
+            ),
+            ("the top bit of a length", Role::Client, "82 7f 80", E::LengthTopBit),
+            ("all bits of a length", Role::Server, "82 ff ff", E::LengthTopBit),
+        ] {
+            let wire = hex(wire);
+            assert_eq!(decode(&wire, &rules(role)), Err(error), "{name}");
+            let but_last = &wire[..wire.len() - 1];
+            assert_eq!(decode(but_last, &rules(role)), Ok(None), "{name}, before that byte");
+            let and_more = [&wire[..], &[0xff; 16]].concat();
+            assert_eq!(decode(&and_more, &rules(role)), Err(error), "{name}, with more behind");
+        }
+    }
+
+    #[test]
+    fn every_pair_of_first_bytes_is_legal_or_refused_for_its_first_fault() {
+        for role in [Role::Client, Role::Server] {
+            for rsv in 0..8 {
+                let rules = HeaderRules { rsv: Rsv(rsv), ..rules(role) };
+                for [first, second] in (0..=u16::MAX).map(u16::to_be_bytes) {
+                    let bits = first >> 4 & 7;
+                    let opcode = first & 15;
+                    let control = opcode >= 8;
+                    let masked = second >= 128;
+                    // The table of §5.2, in the order of the bits on the wire.
+                    let expected = if bits & !rsv != 0 {
+                        Some(ProtocolError::ReservedBits { bits })
+                    } else if !matches!(opcode, 0..=2 | 8..=10) {
+                        Some(ProtocolError::ReservedOpcode { opcode })
+                    } else if control && first < 128 {
+                        Some(ProtocolError::FragmentedControl)
+                    } else if masked && role == Role::Client {
+                        Some(ProtocolError::Masked)
+                    } else if !masked && role == Role::Server {
+                        Some(ProtocolError::Unmasked)
+                    } else if control && second & 127 > 125 {
+                        Some(ProtocolError::ControlTooLong { len: (second & 127).into() })
+                    } else {
+                        None
+                    };
+                    // A length that each form may have: 256 in two bytes, 65,536 in eight.
+                    let mut wire = [0; MAX_HEADER];
+                    wire[..2].copy_from_slice(&[first, second]);
+                    wire[if second & 127 == 127 { 7 } else { 2 }] = 1;
+                    match (Header::decode(&wire, &rules), expected) {
+                        (Err(error), Some(expected)) => assert_eq!(error, expected),
+                        (Ok(Some((header, len))), None) => {
+                            assert_eq!(header.fin, first >= 128);
+                            assert_eq!(header.rsv.bits(), bits);
+                            assert_eq!(header.opcode as u8, opcode);
+                            assert_eq!(header.opcode.is_control(), control);
+                            assert_eq!(header.masking_key.is_some(), masked);
+                            let (bytes, used) = header.encode();
+                            assert_eq!(bytes[..used], wire[..len]);
+                        }
+                        (decoded, _) => panic!("{first:02x} {second:02x}: {decoded:?}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_data_frame_may_have_the_limit_and_not_one_byte_more() {
+        for max in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+            let rules = HeaderRules { max_payload: max, ..rules(Role::Client) };
+            for opcode in [Opcode::Continuation, Opcode::Text, Opcode::Binary] {
+                let at_most = |len| {
+                    let (bytes, used) = Header::new(opcode, len).encode();
+                    decode(&bytes[..used], &rules)
+                        .map(|decoded| decoded.map(|(_, end)| end == used))
+                };
+                let len = max as u64;
+                assert_eq!(at_most(len), Ok(Some(true)), "{max}");
+                for len in [len + 1, i64::MAX as u64] {
+                    assert_eq!(at_most(len), Err(ProtocolError::FrameTooBig { len, max }), "{max}");
+                }
+            }
+            let (ping, used) = Header::new(Opcode::Ping, 125).encode();
+            assert!(
+                matches!(decode(&ping[..used], &rules), Ok(Some(_))),
+                "§5.5 bounds a Ping alone"
+            );
+        }
+    }
+
+    prop_compose! {
+        fn any_header()(
+            first in any::<u8>(),
+            key in any::<Option<[u8; 4]>>(),
+            len in any::<u64>(),
+            shift in 1..64,
+        ) -> Header {
+            let opcodes = [
+                Opcode::Continuation, Opcode::Text, Opcode::Binary,
+                Opcode::Close, Opcode::Ping, Opcode::Pong,
+            ];
+            let opcode = opcodes[usize::from(first & 15) % 6];
+            // Every number of bits is as likely as every other.
+            let len = len >> shift;
+            Header {
+                fin: opcode.is_control() || first >= 128,
+                rsv: Rsv(first >> 4 & 7),
+                opcode,
+                masking_key: key,
+                payload_len: if opcode.is_control() { len % 126 } else { len },
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_decodes_to_itself(header in any_header(), behind in any::<[u8; 3]>()) {
+            let (bytes, len) = header.encode();
+            let wire = [&bytes[..len], &behind].concat();
+            let rules = HeaderRules { rsv: Rsv(7), ..rules(receiver(&header)) };
+            prop_assert_eq!(decode(&wire, &rules), Ok(Some((header, len))));
+        }
+
+        #[test]
+        fn what_decodes_was_written_in_the_only_way(wire in any::<[u8; MAX_HEADER]>(), rsv in 0..8u8) {
+            for role in [Role::Client, Role::Server] {
+                let rules = HeaderRules { rsv: Rsv(rsv), ..rules(role) };
+                if let Ok(Some((header, len))) = decode(&wire, &rules) {
+                    let (bytes, used) = header.encode();
+                    prop_assert_eq!(&bytes[..used], &wire[..len]);
+                }
+            }
+        }
+    }
+}

@@ -82,3 +82,17 @@ impl Default for Timeouts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_each_other() {
+        let limits = Limits::default();
+        assert!(limits.max_frame <= limits.max_message, "a frame is at most a message");
+        assert!(limits.max_head_line <= limits.max_head, "a line is at most a head");
+        assert!(limits.resume_reading < limits.pause_reading, "else reading would flap");
+        assert!(limits.pause_reading < limits.max_backlog, "back-pressure comes before the end");
+    }
+}

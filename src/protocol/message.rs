@@ -27,7 +27,7 @@ pub enum Message<'a> {
     Binary(Payload<'a>),
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
     /// The payload, text or not.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -41,6 +41,14 @@ impl Message<'_> {
         match self {
             Self::Text(_) => Opcode::Text,
             Self::Binary(_) => Opcode::Binary,
+        }
+    }
+
+    /// The payload, to be sent on.
+    pub fn into_payload(self) -> Payload<'a> {
+        match self {
+            Self::Text(text) => text.into_payload(),
+            Self::Binary(bytes) => bytes,
         }
     }
 
@@ -240,10 +248,10 @@ impl Unfinished {
         header: &Header,
         limits: &Limits,
     ) -> Result<(), ProtocolError> {
-        self.frames += 1;
-        if self.frames > limits.max_fragments {
+        if self.frames >= limits.max_fragments {
             return Err(ProtocolError::TooManyFragments { max: limits.max_fragments });
         }
+        self.frames += 1;
         self.announced += header.payload_len;
         check_message_len(self.announced, limits)
     }
@@ -320,4 +328,132 @@ pub(super) fn check_message_len(len: u64, limits: &Limits) -> Result<(), Protoco
         return Err(ProtocolError::MessageTooBig { len, max: limits.max_message });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_text_or_binary_by_what_it_is_made_of() {
+        let string = String::from("grüße");
+        for (message, opcode, bytes) in [
+            (Message::from("grüße"), Opcode::Text, "grüße".as_bytes()),
+            (Message::from(&string), Opcode::Text, "grüße".as_bytes()),
+            (Message::from(string.clone()), Opcode::Text, "grüße".as_bytes()),
+            (Message::from(""), Opcode::Text, b""),
+            (Message::from(&b"\xff\0"[..]), Opcode::Binary, b"\xff\0"),
+            (Message::from(vec![0xff, 0]), Opcode::Binary, b"\xff\0"),
+            (Message::from(vec![]), Opcode::Binary, b""),
+        ] {
+            assert_eq!(message.opcode(), opcode, "{message:?}");
+            assert_eq!(message.as_bytes(), bytes, "{message:?}");
+            assert_eq!(message.clone().into_owned(), message);
+        }
+        assert_ne!(Message::from("a"), Message::from(&b"a"[..]), "text is not binary");
+    }
+
+    #[test]
+    fn a_text_reads_as_a_str_and_is_sent_on_as_its_bytes() {
+        let pieces = Text::checked(Payload::Owned("κόσμε".as_bytes().to_vec().into()));
+        for text in [Text::from("κόσμε"), pieces] {
+            assert_eq!(text, Text::from("κόσμε"));
+            assert_ne!(text, Text::from("κόσμος"));
+            assert_eq!(text.as_str(), "κόσμε");
+            assert_eq!(text.chars().count(), 5, "a Text is a str by Deref");
+            assert_eq!(format!("{text} {text:?}"), "κόσμε \"κόσμε\"");
+            assert_eq!(&*text.into_payload(), "κόσμε".as_bytes());
+        }
+    }
+
+    /// ASCII with `bytes` where the second step begins: two of them before it.
+    fn around_a_step(bytes: &[u8]) -> Vec<u8> {
+        [&[b'a'; STEP - 2], bytes, &[b'a'; STEP]].concat()
+    }
+
+    /// A message of two fragments cut at `cut`, each joined in two pieces, under `key`.
+    fn join(
+        opcode: Opcode,
+        payload: &[u8],
+        key: Option<[u8; 4]>,
+        cut: usize,
+    ) -> Result<Message<'static>, ProtocolError> {
+        let mut pool = Pool::new(0);
+        let mut message = Unfinished::new(opcode);
+        let (head, tail) = payload.split_at(cut);
+        for fragment in [head, tail] {
+            let header = Header::new(opcode, fragment.len() as u64);
+            message.begin_frame(&header, &Limits::default())?;
+            let mut masked = fragment.to_vec();
+            unmask(&mut masked, key, 0);
+            let half = masked.len() / 2;
+            message.join(&mut masked[..half], key, 0, &mut pool)?;
+            message.join(&mut masked[half..], key, half, &mut pool)?;
+        }
+        message.finish()
+    }
+
+    #[test]
+    fn a_message_is_the_same_in_one_frame_and_in_pieces() {
+        use ProtocolError::InvalidUtf8;
+        for (name, payload, text) in [
+            ("nothing", &b""[..], Ok(())),
+            ("ASCII", b"Hello", Ok(())),
+            ("characters of three bytes", "κόσμε€€".as_bytes(), Ok(())),
+            ("an unfinished character", b"ab\xe2\x82", Err(InvalidUtf8)),
+            ("a wrong byte", b"ab\xffcd", Err(InvalidUtf8)),
+            // The second step begins inside a character.
+            ("a character on the edge of a step", &around_a_step(b"\xe2\x82\xac"), Ok(())),
+            ("a wrong byte behind a step", &around_a_step(b"ab\xff"), Err(InvalidUtf8)),
+        ] {
+            for key in [None, Some([0x37, 0xfa, 0x21, 0x3d])] {
+                let mut masked = payload.to_vec();
+                unmask(&mut masked, key, 0);
+                let binary = Ok(Message::from(payload));
+                assert_eq!(
+                    whole_message(Opcode::Binary, key, &mut masked.clone()),
+                    binary,
+                    "{name}"
+                );
+                let whole = whole_message(Opcode::Text, key, &mut masked);
+                assert_eq!(whole.as_ref().map(|_| ()).map_err(|&error| error), text, "{name}");
+                for cut in [0, 1, 2, 3, 4, payload.len() / 2, payload.len()] {
+                    let cut = cut.min(payload.len());
+                    assert_eq!(
+                        join(Opcode::Text, payload, key, cut),
+                        whole,
+                        "{name}, cut at {cut}"
+                    );
+                    assert_eq!(join(Opcode::Binary, payload, key, cut), binary, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_have_its_limits_and_no_more() {
+        let limits = Limits { max_message: 10, max_fragments: 3, ..Limits::default() };
+        let join = |lens: &[u64]| {
+            let mut message = Unfinished::new(Opcode::Text);
+            lens.iter().try_for_each(|&len| {
+                message.begin_frame(&Header::new(Opcode::Continuation, len), &limits)
+            })
+        };
+        assert_eq!(join(&[10]), Ok(()));
+        assert_eq!(join(&[5, 5, 0]), Ok(()));
+        assert_eq!(join(&[11]), Err(ProtocolError::MessageTooBig { len: 11, max: 10 }));
+        assert_eq!(join(&[5, 6]), Err(ProtocolError::MessageTooBig { len: 11, max: 10 }));
+        assert_eq!(
+            join(&[10, i64::MAX as u64]),
+            Err(ProtocolError::MessageTooBig { len: 10 + i64::MAX as u64, max: 10 })
+        );
+        assert_eq!(join(&[0, 0, 0, 0]), Err(ProtocolError::TooManyFragments { max: 3 }));
+        let unlimited = Limits { max_fragments: u32::MAX, ..limits };
+        let mut message = Unfinished { frames: u32::MAX, ..Unfinished::new(Opcode::Text) };
+        assert_eq!(
+            message.begin_frame(&Header::new(Opcode::Continuation, 0), &unlimited),
+            Err(ProtocolError::TooManyFragments { max: u32::MAX }),
+            "the count does not wrap"
+        );
+    }
 }

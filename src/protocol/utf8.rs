@@ -23,6 +23,9 @@ impl Utf8Checker {
     /// checker is of no use after that.
     pub fn check(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let piece = self.finish_tail(piece)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
         let (whole, tail) = piece.split_at(piece.len() - unfinished(piece));
         if basic::from_utf8(whole).is_err() || !is_prefix(tail) {
             return Err(ProtocolError::InvalidUtf8);
@@ -90,4 +93,156 @@ fn char_width(first: u8) -> usize {
 /// Whether some continuation makes these up to four bytes valid.
 fn is_prefix(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Feeds `pieces` and ends: how many bytes went in before the piece that failed, or whether the
+    /// end was fine.
+    fn feed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<bool, usize> {
+        let mut checker = Utf8Checker::default();
+        let mut before = 0;
+        for piece in pieces {
+            checker.check(piece).map_err(|_| before)?;
+            before += piece.len();
+        }
+        Ok(checker.finish().is_ok())
+    }
+
+    /// Every proper prefix of every character: what a text may end with and still be saved.
+    fn unfinished_characters() -> HashSet<Vec<u8>> {
+        let mut prefixes = HashSet::new();
+        for character in '\0'..=char::MAX {
+            let mut bytes = [0; 4];
+            let bytes = character.encode_utf8(&mut bytes).as_bytes();
+            for len in 1..bytes.len() {
+                if !prefixes.contains(&bytes[..len]) {
+                    prefixes.insert(bytes[..len].to_vec());
+                }
+            }
+        }
+        prefixes
+    }
+
+    /// What `feed` should say of `text` byte by byte, from the list of all characters alone.
+    fn oracle(text: &[u8], unfinished: &HashSet<Vec<u8>>) -> Result<bool, usize> {
+        let mut start = 0;
+        for at in 0..text.len() {
+            let character = &text[start..=at];
+            if str::from_utf8(character).is_ok() {
+                start = at + 1;
+            } else if !unfinished.contains(character) {
+                return Err(at);
+            }
+        }
+        Ok(start == text.len())
+    }
+
+    #[test]
+    fn text_is_judged_alike_wherever_it_is_cut() {
+        for (name, text, expected) in [
+            ("nothing", &b""[..], Ok(true)),
+            ("ASCII", b"Hello", Ok(true)),
+            ("two bytes a character", "é".as_bytes(), Ok(true)),
+            ("three bytes a character", "κόσμε€".as_bytes(), Ok(true)),
+            ("four bytes a character", "a😀b😀".as_bytes(), Ok(true)),
+            ("first of two bytes", b"\xc2\x80", Ok(true)),
+            ("last of two bytes", b"\xdf\xbf", Ok(true)),
+            ("first of three bytes", b"\xe0\xa0\x80", Ok(true)),
+            ("last before the surrogates", b"\xed\x9f\xbf", Ok(true)),
+            ("first after the surrogates", b"\xee\x80\x80", Ok(true)),
+            ("a noncharacter is valid", b"\xef\xbf\xbf", Ok(true)),
+            ("first of four bytes", b"\xf0\x90\x80\x80", Ok(true)),
+            ("U+10FFFF", b"\xf4\x8f\xbf\xbf", Ok(true)),
+            ("ends after one of two", b"ab\xc3", Ok(false)),
+            ("ends after two of three", b"ab\xe2\x82", Ok(false)),
+            ("ends after three of four", b"ab\xf0\x9f\x98", Ok(false)),
+            ("a continuation byte begins nothing", b"ab\x80cd", Err(2)),
+            ("C0 begins nothing", b"\xc0\xaf", Err(0)),
+            ("C1 begins nothing", b"\xc1\xbf", Err(0)),
+            ("three bytes for what needs two", b"\xe0\x9f\xbf", Err(1)),
+            ("four bytes for what needs three", b"\xf0\x8f\xbf\xbf", Err(1)),
+            ("first surrogate", b"\xed\xa0\x80", Err(1)),
+            ("last surrogate", b"\xed\xbf\xbf", Err(1)),
+            ("U+110000", b"\xf4\x90\x80\x80", Err(1)),
+            ("F5 begins nothing", b"\xf5\x80\x80\x80", Err(0)),
+            ("FF begins nothing", b"ab\xff", Err(2)),
+            ("a character cut short by ASCII", b"\xe2\x82a", Err(2)),
+            ("a character cut short by another", b"\xf0\x9f\x98\xc3\xa9", Err(3)),
+            // The text of Autobahn 6.4: valid up to its last character, which is beyond U+10FFFF.
+            ("valid, then beyond U+10FFFF", b"\xce\xba\xe1\xbd\xb9\xf4\x90\x80\x80edited", Err(6)),
+        ] {
+            assert_eq!(feed(text.chunks(1)), expected, "{name}, byte by byte");
+            for cut in 0..=text.len() {
+                let (head, tail) = text.split_at(cut);
+                // A piece fails where it holds the first wrong byte, and not a piece later.
+                let in_two = expected.map_err(|at| if at < cut { 0 } else { cut });
+                assert_eq!(feed([head, tail]), in_two, "{name}, cut at {cut}");
+                assert_eq!(feed([head, b"", tail]), in_two, "{name}, nothing at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_short_text_fails_at_its_first_wrong_byte() {
+        let unfinished = unfinished_characters();
+        // One byte of each kind that the grammar tells apart, with both of its ends.
+        let kinds = [
+            0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1,
+            0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff,
+        ];
+        for text in
+            (0..24usize.pow(4)).map(|n| [n, n / 24, n / 576, n / 13_824].map(|n| kinds[n % 24]))
+        {
+            let expected = oracle(&text, &unfinished);
+            assert_eq!(feed(text.chunks(1)), expected, "{text:02x?} byte by byte");
+            let in_twos = expected.map_err(|at| at / 2 * 2);
+            assert_eq!(feed(text.chunks(2)), in_twos, "{text:02x?} in twos");
+        }
+    }
+
+    /// Text in which characters of every width stand beside each other, now and then with a byte
+    /// that is wrong.
+    fn nearly_text() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            20 => any::<char>().prop_map(|c| c.to_string().into_bytes()),
+            10 => "[ -~]{1,80}".prop_map(String::into_bytes),
+            1 => any::<u8>().prop_map(|byte| vec![byte]),
+        ];
+        prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_cuts_give_what_std_says_of_the_whole(text in nearly_text(), size in 1..100usize) {
+            let (expected, wrong) = match str::from_utf8(&text) {
+                Ok(_) => (Ok(true), text.len()),
+                Err(error) => match error.error_len() {
+                    None => (Ok(false), text.len()),
+                    // The first wrong byte is the one behind the longest prefix that can be saved.
+                    Some(_) => {
+                        let from = error.valid_up_to();
+                        let saved = (from..text.len())
+                            .take_while(|&at| str::from_utf8(&text[from..=at])
+                                .is_err_and(|error| error.error_len().is_none()))
+                            .count();
+                        (Err(from + saved), from + saved)
+                    }
+                },
+            };
+            prop_assert_eq!(feed(text.chunks(1)), expected);
+            prop_assert_eq!(feed(text.chunks(size)), expected.map_err(|at| at / size * size));
+            for cut in 0..=text.len() {
+                let (head, tail) = text.split_at(cut);
+                let in_two = expected.map_err(|_| if wrong < cut { 0 } else { cut });
+                prop_assert_eq!(feed([head, tail]), in_two, "cut at {}", cut);
+            }
+        }
+    }
 }

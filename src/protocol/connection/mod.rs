@@ -158,17 +158,19 @@ impl Connection {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received.
+    /// `None` where nothing is waited for, or for longer than the clock can tell.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timeouts = &self.settings.timeouts;
-        match self.state {
-            State::Connecting => Some(self.since + timeouts.handshake),
-            State::Open if self.awaiting_pong => Some(self.since + timeouts.pong),
-            State::Open if self.settings.mode == Mode::Raw => None,
-            State::Open => timeouts.ping_period.map(|period| self.since + period),
+        let wait = match self.state {
+            State::Connecting => timeouts.handshake,
+            State::Open if self.awaiting_pong => timeouts.pong,
+            State::Open if self.settings.mode == Mode::Raw => return None,
+            State::Open => timeouts.ping_period?,
             State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
-                Some(self.since + timeouts.close)
+                timeouts.close
             }
-        }
+        };
+        self.since.checked_add(wait)
     }
 
     /// The opening handshake is done. `settings` are those of the route it led to.
@@ -397,13 +399,17 @@ impl Connection {
         now: Instant,
         output: &mut Vec<u8>,
     ) {
-        if self.state == State::Open
+        // §5.5.1: who received a Close and has sent none sends one.
+        if matches!(self.state, State::Open | State::CloseReceived)
             && let Ok((payload, len)) = encode_close(code, text)
         {
             self.push_frame(Opcode::Close, &payload[..len], output);
         }
+        // One budget for the whole close: an earlier Close, of either side, has started it.
+        if matches!(self.state, State::Connecting | State::Open) {
+            self.since = now;
+        }
         self.end(cause, code, text);
-        self.since = now;
         self.step(Step::Fail);
         self.forget();
     }

@@ -1,0 +1,279 @@
+//! Whatever a peer may send to an open connection (§5, §7), whole and in pieces.
+
+use std::{mem, sync::Arc, time::Instant};
+
+use chinwag::{
+    CloseCause, CloseCode, CloseReason, Limits, Message, Opcode, Role,
+    protocol::{
+        buffer::Pool,
+        close::decode_close,
+        connection::{Connection, Event, Mode, Settings, State},
+        frame::{Header, HeaderRules, Rsv},
+        mask::apply_mask,
+    },
+};
+
+use super::memory;
+
+/// Byte 0: bit 0 the role, bit 1 raw mode, bit 2 our Close is sent before, bit 3 the limits. Byte 1 is
+/// the size of the pieces. The rest is what the peer sends.
+pub fn check(data: &[u8]) {
+    let [choice, size, wire @ ..] = data else { return };
+    let settings = settings(
+        if choice & 2 == 0 { Mode::Messages } else { Mode::Raw },
+        if choice & 8 == 0 { 1 << 20 } else { 200 },
+    );
+    let run = Run {
+        role: if choice & 1 == 0 { Role::Server } else { Role::Client },
+        settings,
+        close_first: choice & 4 != 0,
+    };
+    let whole = run.whole(wire);
+    whole.check(&run);
+    run.check_pieces(wire, usize::from(*size).max(1), &whole);
+}
+
+/// Settings with limits that a few hundred bytes can reach.
+pub fn settings(mode: Mode, max_message: usize) -> Arc<Settings> {
+    let limits = Limits {
+        max_frame: max_message - max_message / 4,
+        max_message,
+        max_fragments: 8,
+        ..Limits::default()
+    };
+    Arc::new(Settings { limits, mode, ..Settings::default() })
+}
+
+/// How a connection is set up before it receives.
+pub struct Run {
+    pub role: Role,
+    pub settings: Arc<Settings>,
+    pub close_first: bool,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+pub struct Outcome {
+    pub events: Vec<Seen>,
+    /// Frames sent.
+    pub sent: Vec<(Opcode, Vec<u8>)>,
+    /// Bytes sent.
+    pub output: Vec<u8>,
+    pub reason: Option<CloseReason>,
+    pub state: State,
+}
+
+/// An event with bytes of its own.
+#[derive(Debug, PartialEq)]
+pub enum Seen {
+    Message(Opcode, Vec<u8>),
+    Frame(Header, Vec<u8>),
+}
+
+impl Seen {
+    /// What was said, whatever key masked it: whether it ends a message, the opcode, the payload.
+    pub fn plain(&self) -> (bool, Opcode, &[u8]) {
+        match self {
+            Self::Message(opcode, bytes) => (true, *opcode, bytes),
+            Self::Frame(header, bytes) => (header.fin, header.opcode, bytes),
+        }
+    }
+}
+
+impl From<Event<'_>> for Seen {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Message(message) => {
+                if let Message::Text(text) = &message {
+                    assert_eq!(text.as_str().as_bytes(), text.as_bytes());
+                }
+                Self::Message(message.opcode(), message.as_bytes().to_vec())
+            }
+            Event::Frame(frame) => Self::Frame(frame.header, frame.payload.to_vec()),
+        }
+    }
+}
+
+impl Run {
+    /// An open connection.
+    pub fn connection(&self, output: &mut Vec<u8>) -> Connection {
+        let now = Instant::now();
+        let mut connection = match self.role {
+            Role::Server => Connection::server(self.settings.clone(), now),
+            Role::Client => Connection::client(self.settings.clone(), [7; 32], now),
+        };
+        connection.upgrade(self.settings.clone(), now);
+        if self.close_first {
+            connection.close(CloseCode::NORMAL, "enough", now, output).expect("it is open");
+        }
+        connection
+    }
+
+    /// Receives all of `wire` at once.
+    pub fn whole(&self, wire: &[u8]) -> Outcome {
+        self.pieces(wire, wire.len().max(1), InPlace::No)
+    }
+
+    /// Asserts that pieces come to the same as the `whole`, and that little is held meanwhile.
+    pub fn check_pieces(&self, wire: &[u8], size: usize, whole: &Outcome) {
+        for in_place in [InPlace::No, InPlace::Yes] {
+            assert_eq!(&self.pieces(wire, size, in_place), whole, "pieces of {size}, {in_place:?}");
+            self.check_memory(wire, size, in_place);
+        }
+        if wire.len() <= 1024 {
+            assert_eq!(&self.pieces(wire, 1, InPlace::No), whole, "byte by byte");
+        }
+    }
+
+    fn pieces(&self, wire: &[u8], size: usize, in_place: InPlace) -> Outcome {
+        let (mut events, mut output) = (Vec::new(), Vec::new());
+        let mut connection = self.connection(&mut output);
+        feed(&mut connection, &mut wire.to_vec(), size, in_place, &mut output, |event, _| {
+            events.extend(event.map(Seen::from));
+        });
+        let sent = frames(self.role, &output);
+        let reason = connection.close_reason().cloned();
+        Outcome { events, sent, output, reason, state: connection.state() }
+    }
+
+    /// §10.4: what is held is bounded by what has arrived, and by the limits.
+    fn check_memory(&self, wire: &[u8], size: usize, in_place: InPlace) {
+        let limits = &self.settings.limits;
+        let mut wire = wire.to_vec();
+        let mut output = Vec::with_capacity(2 * wire.len() + 1024);
+        let room = output.capacity();
+        let (times, least) = match in_place {
+            InPlace::No => (2, 2 << 10),
+            // Room for as much again, and for the first kilobytes, may be waiting to be read into.
+            InPlace::Yes => (4, 10 << 10),
+        };
+
+        let before = memory::held();
+        let mut connection = self.connection(&mut output);
+        feed(&mut connection, &mut wire, size, in_place, &mut output, |event, arrived| {
+            drop(event);
+            let payload = arrived.min(limits.max_message.max(limits.max_frame));
+            let held = memory::held() - before;
+            assert!(held <= (times * payload + least) as isize, "{held} held of {arrived}");
+        });
+        connection.receive_eof();
+        drop(connection);
+        assert_eq!(memory::held(), before, "nothing stays behind");
+        assert_eq!(output.capacity(), room, "what is sent is bounded by what arrives");
+    }
+}
+
+/// Whether large frames are read straight into their place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum InPlace {
+    Yes,
+    No,
+}
+
+/// Receives `wire` in pieces of `size` bytes. Calls `seen` with each event, and with `None` after each
+/// piece, and with the number of bytes that have arrived.
+fn feed(
+    connection: &mut Connection,
+    mut wire: &mut [u8],
+    size: usize,
+    in_place: InPlace,
+    output: &mut Vec<u8>,
+    mut seen: impl FnMut(Option<Event<'_>>, usize),
+) {
+    let (now, mut pool) = (Instant::now(), Pool::new(0));
+    let total = wire.len();
+    while !wire.is_empty() {
+        let size = size.min(wire.len());
+        if in_place == InPlace::Yes
+            && let Some(space) = connection.space(&mut pool)
+        {
+            let len = size.min(space.len());
+            space[..len].copy_from_slice(&wire[..len]);
+            wire = &mut mem::take(&mut wire)[len..];
+            seen(connection.receive_in_place(len, now, output), total - wire.len());
+            continue;
+        }
+        let (mut piece, rest) = mem::take(&mut wire).split_at_mut(size);
+        wire = rest;
+        while let Some(event) = connection.receive(&mut piece, now, &mut pool, output) {
+            seen(Some(event), total - wire.len());
+        }
+        assert!(piece.is_empty(), "all of the input is used up");
+        seen(None, total - wire.len());
+    }
+}
+
+/// The frames that an endpoint of this role has sent, unmasked.
+fn frames(role: Role, mut output: &[u8]) -> Vec<(Opcode, Vec<u8>)> {
+    let receiver = match role {
+        Role::Server => Role::Client,
+        Role::Client => Role::Server,
+    };
+    let rules = HeaderRules { role: receiver, max_payload: usize::MAX, rsv: Rsv::NONE };
+    let mut frames = Vec::new();
+    while !output.is_empty() {
+        let (header, len) = Header::decode(output, &rules).expect("legal").expect("whole");
+        let (payload, rest) = output[len..].split_at(header.payload_len as usize);
+        let mut payload = payload.to_vec();
+        if let Some(key) = header.masking_key {
+            apply_mask(&mut payload, key, 0);
+        }
+        frames.push((header.opcode, payload));
+        output = rest;
+    }
+    frames
+}
+
+impl Outcome {
+    /// What holds whatever was received.
+    fn check(&self, run: &Run) {
+        for event in &self.events {
+            let (mode, len, max) = match event {
+                Seen::Message(_, bytes) => {
+                    (Mode::Messages, bytes.len(), run.settings.limits.max_message)
+                }
+                Seen::Frame(header, bytes) if header.opcode.is_control() => {
+                    (Mode::Raw, bytes.len(), 125)
+                }
+                Seen::Frame(_, bytes) => (Mode::Raw, bytes.len(), run.settings.limits.max_frame),
+            };
+            assert!(mode == run.settings.mode && len <= max, "{event:?}");
+        }
+
+        // §5.5.1: one Close, and nothing behind it.
+        let closes = self.sent.iter().filter(|(opcode, _)| *opcode == Opcode::Close).count();
+        let close = self.sent.last().filter(|(opcode, _)| *opcode == Opcode::Close);
+        assert_eq!(closes, close.iter().count());
+
+        let close =
+            close.map(|(_, payload)| decode_close(payload).expect("legal").expect("a code"));
+        let Some(reason) = &self.reason else {
+            assert_eq!((self.state, close), (State::Open, None));
+            return;
+        };
+        let said = (reason.code, &*reason.text);
+        match reason.cause {
+            // The first cause is the only one.
+            CloseCause::Local => {
+                assert!(run.close_first && said == (CloseCode::NORMAL, "enough"));
+                assert_eq!(close, Some(said));
+                assert_ne!(self.state, State::Open);
+            }
+            CloseCause::Peer if run.settings.mode == Mode::Raw => {
+                assert_eq!((self.state, close), (State::CloseReceived, None));
+            }
+            CloseCause::Peer => {
+                assert_eq!(self.state, State::CloseExchanged);
+                if reason.code != CloseCode::NO_STATUS {
+                    assert_eq!(close, Some(said));
+                }
+            }
+            // §7.1.7: a failure says what it was.
+            CloseCause::Protocol(error) => {
+                assert_eq!(said, (error.close_code(), error.to_string().as_str()));
+                assert_eq!((self.state, close), (State::Closed, Some(said)));
+            }
+            CloseCause::Timeout(_) | CloseCause::Lost => panic!("{reason:?}"),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the fuzz targets assert, one module a target; `tests/corpus.rs` replays seeds through it.
+//!
+//! Each `check` takes the fuzzer's bytes and panics where a promise is broken. The first byte or two
+//! choose roles, limits and cuts; the rest is what the peer sends.
+
+pub mod connection;
+pub mod frame;
+mod memory;
+pub mod message;
+pub mod utf8;
