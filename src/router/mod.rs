@@ -143,7 +143,7 @@ impl Router {
                 return Err(RouteError::Path { path, reason: error.to_string() });
             }
         }
-        Ok(Routes { paths, origins: self.origins, limits: defaults.limits })
+        Ok(Routes { paths, origins: self.origins, defaults: Arc::new(defaults) })
     }
 }
 
@@ -285,7 +285,7 @@ impl std::error::Error for RouteError {}
 pub struct Routes {
     paths: matchit::Router<Node>,
     origins: Origins,
-    limits: Limits,
+    defaults: Arc<Settings>,
 }
 
 /// What stands at a path; at least one of the two.
@@ -322,10 +322,15 @@ pub enum Routed {
 }
 
 impl Routes {
+    /// What a connection keeps to before its route is known.
+    pub fn defaults(&self) -> &Arc<Settings> {
+        &self.defaults
+    }
+
     /// Decides on a request by its whole head, which came from `addr`. Calls the application's closure
     /// for a page or a service, at most one.
     pub fn route(&self, head: &[u8], addr: SocketAddr) -> Routed {
-        match handshake::Request::parse(head, &self.limits) {
+        match handshake::Request::parse(head, &self.defaults.limits) {
             Ok(head) => self
                 .dispatch(&head, addr)
                 .unwrap_or_else(|answer| Routed::answer(&answer, head.method == "HEAD")),

@@ -239,10 +239,16 @@ impl Connection {
 
     /// The peer has ended its side of TCP, or TCP is lost.
     pub fn receive_eof(&mut self) {
-        // The first cause stands; without one, §7.1.5: 1006.
+        // §7.1.5: 1006, where nothing else came first.
         self.reason.get_or_insert_with(|| Box::new(CloseReason::lost()));
         self.step(Step::Disconnect);
         self.forget();
+    }
+
+    /// The owner ends TCP by itself, for a cause of its own.
+    pub fn disconnect(&mut self, cause: CloseCause, code: CloseCode, text: &str) {
+        self.end(cause, code, text);
+        self.receive_eof();
     }
 
     /// A deadline of [`next_deadline`](Self::next_deadline) has passed: pings, fails the connection, or
@@ -293,8 +299,20 @@ impl Connection {
     /// [`SendError::NotOpen`]; raw mode: [`SendError::IllegalFrame`] between fragments.
     #[inline]
     pub fn send(&mut self, message: &Message<'_>, output: &mut Vec<u8>) -> Result<(), SendError> {
+        self.send_payload(message.opcode(), message.as_bytes(), output)
+    }
+
+    /// [`send`](Self::send) for a message taken apart: `opcode` is its type, and the payload of a text
+    /// is valid UTF-8.
+    #[inline]
+    pub(crate) fn send_payload(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
         self.check_may_send()?;
-        self.push_frame(message.opcode(), message.as_bytes(), output);
+        self.push_frame(opcode, payload, output);
         Ok(())
     }
 
