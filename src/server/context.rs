@@ -34,6 +34,8 @@ pub(super) struct Context {
     pub(super) deferred: Vec<Deferred>,
     /// Connections whose outbox is to be flushed.
     pub(super) dirty: Vec<Key>,
+    /// Memory for the list of connections that a flush has touched.
+    pub(super) flushed: Vec<Key>,
     /// Connections to read on without a new edge.
     pub(super) ready: Vec<Key>,
     /// Connections whose state has changed outside of their own call.
@@ -65,6 +67,7 @@ impl Context {
             output: Vec::new(),
             deferred: Vec::new(),
             dirty: Vec::new(),
+            flushed: Vec::new(),
             ready: Vec::new(),
             unsettled: Vec::new(),
             ending: Vec::new(),
@@ -76,6 +79,11 @@ impl Context {
             outboxes: Vec::new(),
             counters: Arc::clone(&shared.counters),
         }
+    }
+
+    /// Whether there is something to do before any new event comes.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.ready.is_empty() && self.deferred.is_empty() && self.dirty.is_empty())
     }
 
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.

@@ -139,6 +139,11 @@ impl Link {
         self.outbox.is_none() && self.deferred == 0
     }
 
+    /// Whether the worker will write for it by itself, without an edge of its socket.
+    pub(super) fn has_output(&self) -> bool {
+        self.deferred != 0 || self.dirty
+    }
+
     /// When to look at this connection next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let write = self

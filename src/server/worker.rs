@@ -119,7 +119,7 @@ impl Worker {
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
         let may_sleep = self.context.mailbox.fall_asleep()
-            && self.context.ready.is_empty()
+            && !self.context.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
         let time_left = if may_sleep {
             self.next_deadline().map(|next| next.saturating_duration_since(self.context.now))
@@ -327,15 +327,20 @@ impl Worker {
 
     /// Ends TCP for connections that are done, once their last bytes have left.
     fn end_connections(&mut self) {
-        while let Some(key) = self.context.ending.pop() {
+        let mut ending = mem::take(&mut self.context.ending);
+        for key in ending.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
             // A peer that has only closed its side may still read what waits for it.
             if link.lost && (link.is_flushed() || !link.to_the_end) {
                 self.finish(key);
             } else if link.is_flushed() && !link.lingering {
                 self.shut_write(key);
+            } else if link.has_output() {
+                self.context.ending.push(key);
             }
         }
+        ending.append(&mut self.context.ending);
+        self.context.ending = ending;
     }
 
     /// §7.1.1: the server ends TCP first. The peer may still be sending, and closing the socket under
@@ -502,25 +507,31 @@ impl Worker {
         }
     }
 
-    /// Writes what the turn has for each connection: once for each.
+    /// Writes what the turn has for each connection: once for each. What is sent over it in answer
+    /// leaves with the next turn.
     fn flush(&mut self) {
         self.fan_out();
+        let mut flushed = mem::take(&mut self.context.flushed);
         let mut deferred = mem::take(&mut self.context.deferred);
         for entry in deferred.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(entry.key()) else { continue };
             link.flush_deferred(&entry, &mut self.context);
             if link.lost || link.backlog() > 0 {
-                self.after_flush(entry.key());
+                flushed.push(entry.key());
             }
         }
-        deferred.append(&mut self.context.deferred);
         self.context.deferred = deferred;
         self.context.output.clear();
         while let Some(key) = self.context.dirty.pop() {
-            let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
-            link.flush_outbox(&mut self.context);
+            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+                link.flush_outbox(&mut self.context);
+                flushed.push(key);
+            }
+        }
+        for key in flushed.drain(..) {
             self.after_flush(key);
         }
+        self.context.flushed = flushed;
         self.end_connections();
     }
 
