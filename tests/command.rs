@@ -1,17 +1,19 @@
 //! The `chinwag` command as a process: what it prints, what it refuses, how it ends.
 #![cfg(unix)]
 
+mod support;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio},
+    net::{SocketAddr, TcpListener},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-/// For anything that takes no time worth telling.
-const DEADLINE: Duration = Duration::from_secs(10);
+use chinwag::CloseCode;
+use support::{Client, DEADLINE, Said, eventually, http, open};
 
 #[test]
 fn the_first_line_is_the_address_of_the_page_and_the_rest_are_the_endpoints() {
@@ -48,39 +50,36 @@ fn the_environment_counts_where_the_command_line_says_nothing() {
     let mut command = chinwag();
     command.env("CHINWAG_LISTEN", "127.0.0.1:0").env("CHINWAG_MAX_MESSAGE_SIZE", "10");
     let server = Server::spawn(command);
-    assert_eq!(server.connect("/echo").exchange(b"0123456789"), b"\x82\x0a0123456789");
-    assert_eq!(server.connect("/echo").send(b"0123456789a").read_close(), 1009);
+    assert_echoes(&mut server.connect("/echo"), "0123456789");
+    assert_eq!(code_for(server.connect("/echo"), "0123456789a"), 1009);
 
     let mut command = chinwag();
     command.env("CHINWAG_LISTEN", "127.0.0.1:0").env("CHINWAG_MAX_MESSAGE_SIZE", "10");
     command.args(["--max-message-size", "11"]);
     let server = Server::spawn(command);
-    assert_eq!(server.connect("/echo").exchange(b"0123456789a"), b"\x82\x0b0123456789a");
+    assert_echoes(&mut server.connect("/echo"), "0123456789a");
 }
 
 #[test]
 fn a_frame_that_is_too_large_is_refused_where_messages_may_be_larger() {
     let server = Server::start(&["--max-frame-size", "1k"]);
-    assert_eq!(server.connect("/echo").send(&[0; 100]).read(2), b"\x82\x64");
-    assert_eq!(server.connect("/echo").send_header(0x82, 1025).read_close(), 1009);
+    assert_echoes(&mut server.connect("/echo"), &"x".repeat(1024));
+    assert_eq!(code_for(server.connect("/echo"), &"x".repeat(1025)), 1009);
 }
 
 #[test]
 fn the_chat_keeps_to_64_kib_whatever_is_allowed_elsewhere() {
     let server = Server::start(&["--max-frame-size", "1MiB", "--max-message-size", "1MiB"]);
-    let mut member = server.connect("/chat");
-    member.send_header(0x81, 65_537);
-    assert_eq!(member.read_close(), 1009);
+    assert_eq!(code_for(server.connect("/chat"), &"x".repeat(65_537)), 1009);
 }
 
 #[test]
 fn silence_is_pinged_and_who_does_not_answer_is_closed() {
     let server = Server::start(&["--ping-period", "50ms", "--timeout", "50ms"]);
-    let mut client = server.connect("/echo");
-    assert_eq!(client.read(1), b"\x89");
-    let len = client.read(1)[0];
-    client.read(len.into());
-    assert_eq!(client.read_close(), 1011);
+    let mut wire = Vec::new();
+    server.connect("/echo").socket.read_to_end(&mut wire).unwrap();
+    assert_eq!(wire[0], 0x89, "{wire:x?}");
+    assert!(wire.ends_with(b"\x88\x0e\x03\xf3Ping timeout"), "{wire:x?}");
 }
 
 #[test]
@@ -183,15 +182,12 @@ fn the_help_tells_every_option_its_variable_and_every_endpoint() {
 fn a_signal_says_goodbye_to_everyone_and_ends_with_status_0() {
     for signal in ["TERM", "INT"] {
         let server = Server::start(&[]);
-        let mut clients = ["/echo", "/raw", "/chat"].map(|path| server.connect(path));
+        let clients = ["/echo", "/raw", "/chat"].map(|path| server.connect(path));
         let start = Instant::now();
         server.signal(signal);
-        for client in &mut clients {
-            assert_eq!(client.read_close(), 1001, "SIG{signal}");
-            client.write(&masked(0x88, &1001_u16.to_be_bytes()));
+        for mut client in clients {
+            assert_eq!(client.end().code, CloseCode::GOING_AWAY, "SIG{signal}");
         }
-        // §7.1.1: the server ends TCP, and the client does so next.
-        drop(clients.map(Client::read_end));
         assert_eq!(server.ended().code(), Some(0), "SIG{signal}");
         assert!(start.elapsed() < Duration::from_secs(3), "SIG{signal}: nobody held it up");
     }
@@ -203,7 +199,7 @@ fn a_client_that_does_not_answer_delays_the_end_by_no_more_than_5_seconds() {
     let mut client = server.connect("/echo");
     let start = Instant::now();
     server.signal("TERM");
-    assert_eq!(client.read_close(), 1001);
+    hear_goodbye(&mut client);
     assert_eq!(server.ended().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(6));
 }
@@ -215,7 +211,7 @@ fn a_second_signal_ends_it_at_once() {
         let mut client = server.connect("/echo");
         server.signal(signal);
         // From here on the server waits for an answer, for 5 seconds.
-        assert_eq!(client.read_close(), 1001);
+        hear_goodbye(&mut client);
         let start = Instant::now();
         server.signal(signal);
         assert_eq!(server.ended().code(), Some(status));
@@ -228,10 +224,10 @@ fn a_connection_that_ended_is_one_line_on_stderr_and_a_message_is_none() {
     let mut server = Server::start(&[]);
     let mut client = server.connect("/echo");
     for _ in 0..10 {
-        client.exchange(b"hello");
+        assert_echoes(&mut client, "hello");
     }
-    client.write(&masked(0x88, &3_123_u16.to_be_bytes()));
-    assert_eq!(client.read_close(), 3_123);
+    client.close(CloseCode(3123), "");
+    client.end();
     drop(client);
     server.signal("TERM");
     let mut log = String::new();
@@ -248,7 +244,7 @@ fn a_closed_stdout_and_stderr_harm_nobody() {
     let mut server = Server::start(&["--log", "trace"]);
     drop((server.stdout.take(), server.stderr.take()));
     for _ in 0..20 {
-        assert_eq!(server.connect("/echo").exchange(b"hi"), b"\x82\x02hi");
+        assert_echoes(&mut server.connect("/echo"), "hi");
     }
     server.signal("TERM");
     assert_eq!(server.ended().code(), Some(0));
@@ -261,7 +257,7 @@ fn a_stderr_that_nobody_reads_holds_nothing_up() {
     for _ in 0..1_000 {
         server.get("/");
     }
-    assert_eq!(server.connect("/echo").exchange(b"hi"), b"\x82\x02hi");
+    assert_echoes(&mut server.connect("/echo"), "hi");
     server.signal("TERM");
     assert_eq!(server.ended().code(), Some(0));
 }
@@ -313,44 +309,12 @@ impl Server {
         Self { process, stdout: Some(stdout), stderr, addr, lines: rest.to_vec() }
     }
 
-    fn stream(&self) -> TcpStream {
-        let stream = TcpStream::connect_timeout(&self.addr, DEADLINE).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
-    }
-
-    /// The whole answer to a plain request.
-    fn get(&self, path: &str) -> String {
-        let mut stream = self.stream();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// The head of the answer to an opening handshake, and what speaks on.
-    fn upgrade(&self, path: &str, more: &str) -> (String, Client) {
-        let mut stream = self.stream();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n",
-            self.addr
-        )
-        .unwrap();
-        let mut client = Client(stream);
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.extend(client.read(1));
-        }
-        (String::from_utf8(head).unwrap(), client)
-    }
-
     fn connect(&self, path: &str) -> Client {
-        let (head, client) = self.upgrade(path, "");
-        assert!(head.starts_with("HTTP/1.1 101 "), "{path}: {head}");
-        client
+        Client::connect(self.addr, path)
+    }
+
+    fn get(&self, path: &str) -> String {
+        http(self.addr, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr))
     }
 
     fn signal(&self, name: &str) {
@@ -358,87 +322,48 @@ impl Server {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    fn ended(mut self) -> std::process::ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.process.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < DEADLINE, "it goes on and on");
-            thread::sleep(Duration::from_millis(5));
-        }
+    fn ended(mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the end", || {
+            status = self.process.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 }
 
-/// A client that speaks bytes.
-struct Client(TcpStream);
-
-impl Client {
-    fn write(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.write_all(bytes).unwrap();
-        self
-    }
-
-    /// A binary message in one frame.
-    fn send(&mut self, payload: &[u8]) -> &mut Self {
-        self.write(&masked(0x82, payload))
-    }
-
-    /// No more than the header of a frame of `len` bytes.
-    fn send_header(&mut self, first: u8, len: u64) -> &mut Self {
-        let mut header = vec![first, 0x80 | 127];
-        match u16::try_from(len) {
-            Ok(len) => {
-                header[1] = 0x80 | 126;
-                header.extend(len.to_be_bytes());
-            }
-            Err(_) => header.extend(len.to_be_bytes()),
-        }
-        self.write(&header).write(&[0; 4])
-    }
-
-    fn read(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    /// Whatever else comes until the server has ended its side of TCP.
-    fn read_end(mut self) -> Vec<u8> {
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
-        rest
-    }
-
-    /// Sends a short binary message and reads the frame that comes back.
-    fn exchange(&mut self, payload: &[u8]) -> Vec<u8> {
-        self.send(payload).read(2 + payload.len())
-    }
-
-    /// The code of the next Close; what comes before it is skipped.
-    fn read_close(&mut self) -> u16 {
-        loop {
-            let [first, len] = self.read(2).try_into().unwrap();
-            assert!(len < 126, "only short frames are expected here");
-            let payload = self.read(len.into());
-            if first == 0x88 {
-                return u16::from_be_bytes([payload[0], payload[1]]);
-            }
-        }
-    }
+fn assert_echoes(client: &mut Client, text: &str) {
+    client.send(text);
+    assert_eq!(client.recv(), Some(Said::Text(text.into())));
 }
 
-/// A frame of at most 125 bytes of payload as a client sends it, with a key of zeros.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() < 126);
-    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-    frame.extend(payload);
-    frame
+/// The code that the connection is closed with once `text` was sent.
+fn code_for(mut client: Client, text: &str) -> u16 {
+    client.send(text);
+    client.end().code.0
 }
 
+/// Reads the server's Close, and does not answer it.
+fn hear_goodbye(client: &mut Client) {
+    let mut close = [0; 4];
+    client.socket.read_exact(&mut close).unwrap();
+    assert_eq!((close[0], &close[2..]), (0x88, &[0x03, 0xe9][..]));
+}
+
+/// The status that a page of `origin` gets.
 fn status_for(server: &Server, origin: &str) -> String {
-    let (head, _) = server.upgrade("/echo", &format!("Origin: {origin}\r\n"));
-    head.split(' ').nth(1).unwrap().to_owned()
+    let mut socket = open(server.addr);
+    write!(
+        socket,
+        "GET /echo HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.addr
+    )
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line).unwrap();
+    line.split(' ').nth(1).expect("a status line has a status").to_owned()
 }
 
 fn first_word(line: &str) -> String {
