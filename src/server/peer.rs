@@ -74,7 +74,9 @@ pub(super) struct Link {
     dirty: bool,
     /// So much waits for the peer that it is not read from.
     pub(super) full: bool,
-    /// TCP is gone, or its end was read.
+    /// The peer has closed its side and all of it was read; it may still take what waits for it.
+    pub(super) ended: bool,
+    /// TCP is gone.
     pub(super) lost: bool,
     /// Our side of TCP is shut: the peer's last bytes are read and dropped.
     pub(super) lingering: bool,
@@ -123,6 +125,7 @@ impl Link {
             ready: false,
             dirty: false,
             full: false,
+            ended: false,
             lost: false,
             lingering: false,
             admission,

@@ -248,8 +248,11 @@ impl Worker {
             }
             match link.read(&mut self.read_buffer, &mut self.context) {
                 Ok((0, 0)) => {
-                    link.to_the_end = true;
-                    self.lose(key);
+                    link.readable = false;
+                    link.ended = true;
+                    // What waits for it gets as long as it would in a closing handshake.
+                    link.connection.excuse_silence(self.context.now);
+                    self.settle(key);
                 }
                 Ok((in_place, read)) => {
                     budget = budget.saturating_sub(in_place + read);
@@ -257,10 +260,7 @@ impl Worker {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    link.to_the_end = false;
-                    self.lose(key);
-                }
+                Err(_) => self.lose(key),
             }
         }
     }
@@ -297,7 +297,7 @@ impl Worker {
         self.settle(key);
     }
 
-    /// Nothing more comes from this peer.
+    /// TCP is gone.
     fn lose(&mut self, key: Key) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
         link.readable = false;
@@ -309,7 +309,7 @@ impl Worker {
     #[inline]
     fn settle(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.link.lost {
+        if peer.link.lost || peer.link.ended {
             peer.link.connection.receive_eof();
         }
         match peer.link.connection.state() {
@@ -330,8 +330,7 @@ impl Worker {
         let mut ending = mem::take(&mut self.context.ending);
         for key in ending.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
-            // A peer that has only closed its side may still read what waits for it.
-            if link.lost && (link.is_flushed() || !link.to_the_end) {
+            if link.lost || (link.ended && link.is_flushed()) {
                 self.finish(key);
             } else if link.is_flushed() && !link.lingering {
                 self.shut_write(key);
