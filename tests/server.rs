@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "server/closing.rs"]
+mod closing;
 #[path = "server/flow.rs"]
 mod flow;
 

@@ -85,10 +85,11 @@ impl Mailbox {
         self.letters.load(Ordering::SeqCst) == 0
     }
 
-    /// The worker is about to sleep; gives whether it may, as nothing waits for it.
-    pub(super) fn fall_asleep(&self) -> bool {
+    /// The worker, which is stopping or not, is about to sleep; gives whether it may, as there is no
+    /// news for it.
+    pub(super) fn fall_asleep(&self, stopping: bool) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        self.is_empty() && !self.stop.load(Ordering::SeqCst)
+        self.is_empty() && self.stop.load(Ordering::SeqCst) == stopping
     }
 
     pub(super) fn wake_up(&self) {

@@ -118,7 +118,7 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let may_sleep = self.context.mailbox.fall_asleep()
+        let may_sleep = self.context.mailbox.fall_asleep(self.stop_at.is_some())
             && !self.context.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
         let time_left = if may_sleep {
