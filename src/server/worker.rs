@@ -23,7 +23,6 @@ use crate::{
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
         connection::{Connection, State},
-        handshake::HandshakeError,
     },
     router::Routes,
     service::{Errand, Letter, Outgoing, PeerId},
@@ -478,8 +477,7 @@ impl Worker {
             }
             // A request had begun: say why it goes unanswered.
             State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
-                let cause = CloseCause::Timeout(Timeout::Handshake);
-                Serving::new(peer, &mut self.context).refuse(HandshakeError::Timeout, cause);
+                Serving::new(peer, &mut self.context).refuse_late();
                 self.settle(key);
             }
             State::Connecting
