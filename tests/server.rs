@@ -6,6 +6,8 @@ mod support;
 mod closing;
 #[path = "server/flow.rs"]
 mod flow;
+#[path = "server/topics.rs"]
+mod topics;
 
 use chinwag::{Message, Peer, Request, Router, Service};
 use support::Running;

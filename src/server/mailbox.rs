@@ -14,7 +14,7 @@ use mio::{Registry, Token, Waker, net::TcpStream};
 use crate::service::{Full, Letter, Mailbox as Letterbox};
 
 /// Most letters that wait for a worker.
-const MAX_LETTERS: usize = 65_536;
+pub(super) const MAX_LETTERS: usize = 65_536;
 
 /// Most bytes of letters that wait for a worker.
 const MAX_BYTES: usize = 64 << 20;

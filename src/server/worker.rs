@@ -18,6 +18,7 @@ use super::{
     peer::{Link, Peer, Stage, Stash},
     serve::Serving,
     slab::{Key, Slab},
+    topics::Hear,
 };
 use crate::{
     protocol::{
@@ -366,7 +367,8 @@ impl Worker {
         if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
             self.begin_stop();
         }
-        self.context.sort_mail();
+        // As they were posted: a publication between two errands goes out between them.
+        self.context.take_mail();
         let mut posts = mem::take(&mut self.context.posts);
         for post in posts.drain(..) {
             match post {
@@ -389,10 +391,13 @@ impl Worker {
         let key = Key { slot: id.slot, generation: id.generation };
         let done = self.peers.get_mut(key).is_some_and(|peer| {
             Serving::new(peer, &mut self.context)
-                .call_link(|call| match errand {
-                    Errand::Send(message) => call.send(message),
-                    Errand::Ping(payload) => call.ping(&payload),
-                    Errand::Close(code, reason) => call.close(code, &reason),
+                .call_link(|call| {
+                    call.hear(Hear::All);
+                    match errand {
+                        Errand::Send(message) => call.send(message),
+                        Errand::Ping(payload) => call.ping(&payload),
+                        Errand::Close(code, reason) => call.close(code, &reason),
+                    }
                 })
                 .is_ok()
         });
