@@ -1,10 +1,66 @@
-//! chinwag: a WebSocket server on a hand-written RFC 6455 engine and a mio event loop.
+//! chinwag: a WebSocket server, written by hand from RFC 6455 over raw TCP.
+//!
+//! An engine without I/O turns bytes into messages and back; a [mio](https://docs.rs/mio) event loop
+//! drives it over sockets, one thread a core, without an async runtime. An application is a
+//! [`Service`] for each connection, found by its path.
+//!
+//! ```
+//! use std::{thread, time::Duration};
+//!
+//! use chinwag::{Limits, Message, Peer, Request, Router, Server, Service, Timeouts};
+//!
+//! struct Echo;
+//!
+//! impl Service for Echo {
+//!     fn opened(&mut self, peer: &mut Peer<'_>) {
+//!         peer.send("hello").ok();
+//!     }
+//!
+//!     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+//!         peer.send(message).ok();
+//!     }
+//! }
+//!
+//! let server = Server::builder()
+//!     .limits(Limits { max_message: 64 << 10, ..Limits::default() })
+//!     .timeouts(Timeouts { ping_period: Some(Duration::from_secs(15)), ..Timeouts::default() })
+//!     .router(Router::new().service("/echo", |_: &Request<'_>| Echo))
+//!     .bind("127.0.0.1:0")?;
+//! println!("ws://{}/echo", server.local_addr());
+//!
+//! let stopper = server.stopper();
+//! thread::spawn(move || stopper.stop());
+//! server.run()?; // until it is stopped
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # The map
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
+//! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
+//! | [`server`] | the event loop, the only room that knows mio |
+//! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
+//! | [`chat`] | people and words: rooms, members, history, commands |
+//! | [`web`] | the page that the chat is used from |
+//!
+//! ```text
+//! socket ─bytes→ frame ─frames→ message ─messages→ connection ─events──→ service ─→ chat
+//! socket ←bytes─ frame ←frames─ message ←messages─ connection ←outgoing─ service ←─ chat
+//! ```
+//!
+//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server` and
+//! `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod chat;
 pub mod protocol;
+pub mod router;
+pub mod server;
 pub mod service;
+pub mod web;
 
 pub use protocol::{
     Role,
@@ -14,4 +70,11 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
+pub use router::{Origins, Route, Router};
+pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
+
+/// The examples of the README, which are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -119,7 +119,7 @@ impl Seat {
         if text.chars().nth(max).is_some() {
             return tell(peer, &format!("* Not sent: a message has at most {max} characters"));
         }
-        if self.room.say(format!("[{}]: {text}", self.name)).is_err() {
+        if self.room.say(format!("[{}]: {text}", self.name).into()).is_err() {
             tell(peer, "* Not sent: the server is busy, please try again");
         }
     }
@@ -153,6 +153,7 @@ impl Seat {
         }
         match chat.enter(&wanted, peer, &self.name) {
             Ok((room, earlier)) => {
+                self.rate.charge(JOIN_COST);
                 let left = std::mem::replace(&mut self.room, room);
                 left.part(peer);
                 chat.free_if_empty(&left);
@@ -175,6 +176,10 @@ impl Seat {
         tell(peer, &line);
     }
 }
+
+/// What going to another room costs beyond any other message: it is answered with that room's whole
+/// history, and whoever does it for fun would have far more sent than they send.
+const JOIN_COST: u32 = 19;
 
 /// Tells one person something. Where the connection is closing already, nobody is left to be told.
 fn tell(peer: &mut Peer<'_>, line: &str) {

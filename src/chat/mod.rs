@@ -45,11 +45,13 @@ pub struct ChatLimits {
     /// Longest name of a member or a room, in bytes. Default 64; a longer one is refused with a line
     /// that says so, and in a request with status 400.
     pub name: usize,
-    /// Longest text, in characters. Default 4,096; a longer one is not sent, and its sender told.
+    /// Longest text, in characters. Default 4,096; a longer one is not sent, and its sender told. That
+    /// is 16 KiB at most, so a route to the chat may keep
+    /// [`Limits::max_message`](crate::Limits::max_message) well below its default.
     pub text: usize,
     /// Messages a second that one connection may send for ever, at least 1. Default 100.
     pub rate: u32,
-    /// Messages that it may send at once. Default 500. What comes on top is dropped, and the sender
+    /// Messages that it may send at once. Default 500; a `/join` counts for twenty. What comes on top is dropped, and the sender
     /// told once; after as many dropped ones without a rest between, the connection is closed with
     /// 1008.
     pub burst: u32,
@@ -184,7 +186,9 @@ impl Chat {
 
     /// A room's name: people who write it in other letter cases meet.
     fn room_name(&self, raw: &str) -> Result<Name, BadName> {
-        Name::parse(&raw.to_lowercase(), self.0.limits.name)
+        let max = self.0.limits.name;
+        // Once more, as a few letters take more bytes in lower case.
+        Name::parse(raw, max).and_then(|name| Name::parse(name.folded().as_str(), max))
     }
 
     /// Lets a member into a room, which is made where there is none; gives what was said before.

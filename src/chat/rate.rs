@@ -52,6 +52,11 @@ impl Rate {
             _ => Verdict::Drop,
         }
     }
+
+    /// Takes `tokens` more for a message that was taken, also where there are not as many.
+    pub(super) fn charge(&mut self, tokens: u32) {
+        self.full_at += self.token * tokens;
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +82,15 @@ mod tests {
         let start = Instant::now();
         let mut rate = Rate::new(start, 100, 500);
         assert!((0..100_000).all(|n| rate.take(start + n * 10 * MS) == Verdict::Take));
+    }
+
+    #[test]
+    fn a_charge_beyond_the_burst_is_a_debt() {
+        let now = Instant::now();
+        let mut rate = Rate::new(now, 100, 500);
+        rate.charge(510);
+        assert_eq!(rate.take(now + 100 * MS), Verdict::Warn);
+        assert_eq!(rate.take(now + 110 * MS), Verdict::Take);
     }
 
     #[test]

@@ -92,10 +92,10 @@ impl Room {
     ///
     /// # Errors
     /// [`PublishError::Busy`]: nobody got it, and it is not kept.
-    pub(super) fn say(&self, line: String) -> Result<(), PublishError> {
+    pub(super) fn say(&self, line: Arc<str>) -> Result<(), PublishError> {
         let mut state = self.lock();
-        self.topic.publish(&line)?;
-        state.log.append(line.into());
+        self.topic.publish(&*line)?;
+        state.log.append(line);
         Ok(())
     }
 
@@ -126,9 +126,9 @@ impl Room {
         true
     }
 
-    /// Tells the room that somebody came or went, where at most `people` are touched by it. In a
-    /// crowd, and where a queue is full, the count is told later instead: ten thousand who join
-    /// would be fifty million notices.
+    /// Tells the room that somebody came or went, with whom there are or were `people` in it. In a
+    /// crowd the count is told later instead, as ten thousand who join would be fifty million notices;
+    /// and so it is where a queue is full.
     fn announce(self: &Arc<Self>, state: &mut State, people: usize, line: &str) {
         let told = people <= self.crowd && self.topic.publish(line).is_ok();
         if !told && !state.count_due {

@@ -454,6 +454,8 @@ fn a_request_for_a_room_without_a_name_is_refused() {
         ("/chat?room=%00%1b", "a name needs a letter that can be seen"),
         ("/chat?room=two+words", "a name is one word without [ and ]"),
         (&format!("/chat?room={}", "x".repeat(65)), "a name has at most 64 bytes"),
+        // In lower case this letter takes three bytes instead of two.
+        (&format!("/chat?room={}", "%C4%B0".repeat(32)), "a name has at most 64 bytes"),
     ] {
         let answer = house.service(target, &[]).err().unwrap();
         assert_eq!(answer, Answer::text(400, format!("That is no name for a room: {why}.")));
@@ -665,6 +667,18 @@ fn a_crowd_is_told_its_number_once_a_second() {
 }
 
 #[test]
+fn ten_thousand_who_join_are_not_fifty_million_notices() {
+    let mut house = House::default();
+    for _ in 0..10_000 {
+        house.comes();
+    }
+    house.pulse();
+    let lines: usize = (0..10_000).map(|person| house.heard(person).len()).sum();
+    let (greetings, names, counts) = (10_000, 100 * 99 / 2, 10_000);
+    assert_eq!(lines, greetings + names + counts);
+}
+
+#[test]
 fn in_a_crowd_only_the_member_hears_of_a_new_name() {
     let mut house = House::new(ChatLimits { crowd: 2, ..ChatLimits::default() });
     let (anna, bert, _) = (house.comes(), house.comes(), house.comes());
@@ -758,6 +772,15 @@ fn a_flood_is_dropped_told_and_at_last_closed_with_1008() {
     assert_eq!(house[anna].close, Some((1008, "too many messages".to_owned())));
     assert_eq!(house.heard(bert), ["* user0 has left"]);
 
+    // Going from room to room counts for more.
+    let dora = house.comes();
+    for n in 0..25 {
+        house.says(dora, &format!("/join room{n}"));
+    }
+    house.heard(dora);
+    house.says(dora, "/join tea");
+    assert_eq!(house.heard(dora), ["* Not so fast: what comes too fast is not passed on"]);
+
     // Who rests may go on.
     let carl = house.comes();
     for _ in 0..600 {
@@ -766,5 +789,5 @@ fn a_flood_is_dropped_told_and_at_last_closed_with_1008() {
     house.now += 5 * SECOND;
     house.forget();
     house.says(carl, "Sorry");
-    assert_eq!(house.heard(bert), ["[user2]: Sorry"]);
+    assert_eq!(house.heard(bert), ["[user3]: Sorry"]);
 }

@@ -101,10 +101,15 @@ impl fmt::Debug for Buffer {
 }
 
 /// Bytes on their way to the wire: a frame, or what is left of one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WireBytes(Buffer);
 
 impl WireBytes {
+    /// Adds `bytes` behind those that are left.
+    pub fn append(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.0.append(bytes, pool);
+    }
+
     /// What is left to send.
     pub fn as_slice(&self) -> &[u8] {
         self.0.payload()

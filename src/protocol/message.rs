@@ -27,7 +27,7 @@ pub enum Message<'a> {
     Binary(Payload<'a>),
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
     /// The payload, text or not.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
@@ -41,6 +41,14 @@ impl Message<'_> {
         match self {
             Self::Text(_) => Opcode::Text,
             Self::Binary(_) => Opcode::Binary,
+        }
+    }
+
+    /// The payload, to be sent on.
+    pub fn into_payload(self) -> Payload<'a> {
+        match self {
+            Self::Text(text) => text.into_payload(),
+            Self::Binary(bytes) => bytes,
         }
     }
 

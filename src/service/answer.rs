@@ -7,7 +7,8 @@ use std::borrow::Cow;
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// Header names and values beside `Content-Length` and `Connection`, which are added.
+    /// Header names and values beside `Content-Length` and `Connection`, which are added. Control
+    /// characters in a value leave as spaces.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body.
     pub body: Cow<'static, [u8]>,
@@ -46,12 +47,15 @@ impl Answer {
         let mut bytes =
             format!("HTTP/1.1 {} {}\r\n", self.status, status_text(self.status)).into_bytes();
         for (name, value) in &self.headers {
-            // A line end in a value would start a header of its own; nothing of ours holds one.
-            debug_assert!(!value.contains(['\r', '\n']), "header {name}");
+            // RFC 9110 §5.5: a line end in a value would start a header of its own.
+            let value = value.replace(|character: char| character.is_ascii_control(), " ");
             bytes.extend(format!("{name}: {value}\r\n").bytes());
         }
         bytes.extend(format!("Content-Length: {}\r\n", self.body.len()).bytes());
-        bytes.extend(b"Connection: close\r\n\r\n");
+        // RFC 9110 §7.8: whoever sends Upgrade names it in Connection too.
+        let upgrades = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Upgrade"));
+        let option = if upgrades { "Upgrade, close" } else { "close" };
+        bytes.extend(format!("Connection: {option}\r\n\r\n").bytes());
         if !head_only {
             bytes.extend(&*self.body);
         }
@@ -83,5 +87,35 @@ fn status_text(status: u16) -> &'static str {
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         _ => "Status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(answer: &Answer, head_only: bool) -> String {
+        String::from_utf8(answer.encode(head_only)).unwrap()
+    }
+
+    #[test]
+    fn an_answer_delimits_itself() {
+        let answer = Answer::text(404, "nothing here");
+        let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                    Content-Length: 13\r\nConnection: close\r\n\r\n";
+        assert_eq!(encoded(&answer, false), format!("{head}nothing here\n"));
+        assert_eq!(encoded(&answer, true), head);
+    }
+
+    #[test]
+    fn an_answer_with_upgrade_says_so_in_connection() {
+        let answer = Answer::text(426, "").with_header("Upgrade", "websocket");
+        assert!(encoded(&answer, true).contains("\r\nConnection: Upgrade, close\r\n"));
+    }
+
+    #[test]
+    fn a_value_starts_no_header_of_its_own() {
+        let answer = Answer::text(302, "").with_header("Location", "/\r\nSet-Cookie: a=1");
+        assert!(encoded(&answer, true).contains("\r\nLocation: /  Set-Cookie: a=1\r\n"));
     }
 }

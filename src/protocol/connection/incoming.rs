@@ -42,12 +42,15 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<Option<Event<'i>>, ProtocolError> {
-        if self.incoming.as_ref().is_some_and(|incoming| incoming.frame.is_some()) {
+        let incoming = self.incoming.as_deref();
+        if incoming.is_some_and(|incoming| incoming.frame.is_some()) {
             return self.receive_rest(input, now, pool, output);
         }
+        if incoming.is_none_or(|incoming| incoming.header_len == 0) {
+            check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
+        }
         let Some(header) = self.receive_header(input)? else { return Ok(None) };
-        let unfinished = self.incoming.as_mut().and_then(|incoming| incoming.message.as_mut());
-        check_order(&header, unfinished, &self.settings.limits)?;
+        self.count(&header)?;
 
         let len = header.payload_len as usize;
         if input.len() < len {
@@ -75,19 +78,26 @@ impl Connection {
             unmask(payload, key, 0);
             return self.finish_control(header, Payload::Borrowed(payload), now, output);
         }
-        let raw = self.settings.mode == Mode::Raw;
-        if header.fin && header.opcode != Opcode::Continuation && !raw {
-            return whole_message(header.opcode, key, payload).map(Event::Message).map(Some);
+        let mode = self.settings.mode;
+        if header.fin && header.opcode != Opcode::Continuation {
+            let message = whole_message(header.opcode, key, payload)?;
+            return Ok(Some(match mode {
+                Mode::Messages => Event::Message(message),
+                Mode::Raw => Event::Frame(Frame { header, payload: message.into_payload() }),
+            }));
         }
 
         let incoming = self.incoming.get_or_insert_default();
         let message = incoming.begin_message(header, &self.settings.limits)?;
-        let event = if raw {
-            message.check(payload, key, 0)?;
-            incoming.finish_raw(header, Payload::Borrowed(payload))?
-        } else {
-            message.join(payload, key, 0, pool)?;
-            incoming.finish_fragment(header)?
+        let event = match mode {
+            Mode::Messages => {
+                message.join(payload, key, 0, pool)?;
+                incoming.finish_fragment(header)?
+            }
+            Mode::Raw => {
+                message.check(payload, key, 0)?;
+                incoming.finish_raw(header, Payload::Borrowed(payload))?
+            }
         };
         self.forget_incoming();
         Ok(event)
@@ -161,6 +171,23 @@ impl Connection {
         }
     }
 
+    /// §10.4: the message that a data frame belongs to stays within its limits.
+    #[inline]
+    fn count(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        let limits = &self.settings.limits;
+        match header.opcode {
+            Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(()),
+            Opcode::Text | Opcode::Binary if limits.max_fragments == 0 => {
+                Err(ProtocolError::TooManyFragments { max: 0 })
+            }
+            Opcode::Text | Opcode::Binary => check_message_len(header.payload_len, limits),
+            Opcode::Continuation => {
+                let message = self.incoming.as_mut().and_then(|incoming| incoming.message.as_mut());
+                message.expect("the order was checked").begin_frame(header, limits)
+            }
+        }
+    }
+
     /// Gives back what stands for nothing any more.
     pub(super) fn forget_incoming(&mut self) {
         if self.incoming.as_ref().is_some_and(|incoming| incoming.is_empty()) {
@@ -170,19 +197,17 @@ impl Connection {
 }
 
 /// §5.4: a continuation continues something, and nothing starts before the last fragment of what is
-/// unfinished. §10.4: the message stays within its limit.
+/// unfinished. The first byte of a frame tells which it is; what else is wrong with it, the header's
+/// decoder says.
 #[inline]
-fn check_order(
-    header: &Header,
-    unfinished: Option<&mut Unfinished>,
-    limits: &Limits,
-) -> Result<(), ProtocolError> {
-    match (header.opcode, unfinished) {
-        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => Ok(()),
-        (Opcode::Continuation, None) => Err(ProtocolError::NothingToContinue),
-        (Opcode::Continuation, Some(message)) => message.begin_frame(header, limits),
-        (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::MessageUnfinished),
-        (Opcode::Text | Opcode::Binary, None) => check_message_len(header.payload_len, limits),
+fn check_order(first: u8, unfinished: bool) -> Result<(), ProtocolError> {
+    const CONTINUATION: u8 = Opcode::Continuation as u8;
+    const TEXT: u8 = Opcode::Text as u8;
+    const BINARY: u8 = Opcode::Binary as u8;
+    match (first & 0x0f, unfinished) {
+        (CONTINUATION, false) => Err(ProtocolError::NothingToContinue),
+        (TEXT | BINARY, true) => Err(ProtocolError::MessageUnfinished),
+        _ => Ok(()),
     }
 }
 

@@ -158,17 +158,19 @@ impl Connection {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received.
+    /// `None` where nothing is waited for, or for longer than the clock can tell.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timeouts = &self.settings.timeouts;
-        match self.state {
-            State::Connecting => Some(self.since + timeouts.handshake),
-            State::Open if self.awaiting_pong => Some(self.since + timeouts.pong),
-            State::Open if self.settings.mode == Mode::Raw => None,
-            State::Open => timeouts.ping_period.map(|period| self.since + period),
+        let wait = match self.state {
+            State::Connecting => timeouts.handshake,
+            State::Open if self.awaiting_pong => timeouts.pong,
+            State::Open if self.settings.mode == Mode::Raw => return None,
+            State::Open => timeouts.ping_period?,
             State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
-                Some(self.since + timeouts.close)
+                timeouts.close
             }
-        }
+        };
+        self.since.checked_add(wait)
     }
 
     /// The opening handshake is done. `settings` are those of the route it led to.
@@ -237,10 +239,16 @@ impl Connection {
 
     /// The peer has ended its side of TCP, or TCP is lost.
     pub fn receive_eof(&mut self) {
-        // The first cause stands; without one, §7.1.5: 1006.
+        // §7.1.5: 1006, where nothing else came first.
         self.reason.get_or_insert_with(|| Box::new(CloseReason::lost()));
         self.step(Step::Disconnect);
         self.forget();
+    }
+
+    /// The owner ends TCP by itself, for a cause of its own.
+    pub fn disconnect(&mut self, cause: CloseCause, code: CloseCode, text: &str) {
+        self.end(cause, code, text);
+        self.receive_eof();
     }
 
     /// A deadline of [`next_deadline`](Self::next_deadline) has passed: pings, fails the connection, or
@@ -291,8 +299,20 @@ impl Connection {
     /// [`SendError::NotOpen`]; raw mode: [`SendError::IllegalFrame`] between fragments.
     #[inline]
     pub fn send(&mut self, message: &Message<'_>, output: &mut Vec<u8>) -> Result<(), SendError> {
+        self.send_payload(message.opcode(), message.as_bytes(), output)
+    }
+
+    /// [`send`](Self::send) for a message taken apart: `opcode` is its type, and the payload of a text
+    /// is valid UTF-8.
+    #[inline]
+    pub(crate) fn send_payload(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
         self.check_may_send()?;
-        self.push_frame(message.opcode(), message.as_bytes(), output);
+        self.push_frame(opcode, payload, output);
         Ok(())
     }
 
@@ -397,13 +417,17 @@ impl Connection {
         now: Instant,
         output: &mut Vec<u8>,
     ) {
-        if self.state == State::Open
+        // §5.5.1: who received a Close and has sent none sends one.
+        if matches!(self.state, State::Open | State::CloseReceived)
             && let Ok((payload, len)) = encode_close(code, text)
         {
             self.push_frame(Opcode::Close, &payload[..len], output);
         }
+        // One budget for the whole close: an earlier Close, of either side, has started it.
+        if matches!(self.state, State::Connecting | State::Open) {
+            self.since = now;
+        }
         self.end(cause, code, text);
-        self.since = now;
         self.step(Step::Fail);
         self.forget();
     }

@@ -190,7 +190,7 @@ fn unescape(quoted: &str) -> String {
 }
 
 /// Whether this is a token (RFC 9110 §5.6.2).
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 

@@ -1,0 +1,336 @@
+//! Routes by table: requests in, answers out.
+
+use std::time::Duration;
+
+use super::*;
+
+struct Quiet;
+
+impl Service for Quiet {}
+
+/// What a client sees of an answer.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(": ").expect("a header has a colon");
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+const ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4242);
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+/// Routes `line` with `headers` (each with its line end) and splits up the answer.
+fn ask(routes: &Routes, line: &str, headers: &str) -> Seen {
+    let head = format!("{line} HTTP/1.1\r\nHost: chat.example\r\n{headers}\r\n");
+    let (status, response) = match routes.route(head.as_bytes(), ADDR) {
+        Routed::Upgrade { response, .. } => (101, response),
+        Routed::Answer { status, response } => (status, response),
+    };
+    let response = String::from_utf8(response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").expect("an answer has a head");
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    Seen { status, head: head.into(), body: body.into() }
+}
+
+fn settings_of(routes: &Routes, path: &str) -> Arc<Settings> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n");
+    match routes.route(head.as_bytes(), ADDR) {
+        Routed::Upgrade { settings, .. } => settings,
+        Routed::Answer { status, .. } => panic!("{path} is answered with {status}"),
+    }
+}
+
+fn build(router: Router) -> Routes {
+    router.build(Settings::default()).unwrap()
+}
+
+fn example() -> Routes {
+    build(
+        Router::new()
+            .get("/", |_| Answer::page("text/html", b"page"))
+            .service("/echo", |_| Quiet)
+            .get("/both", |_| Answer::page("text/html", b"both"))
+            .service("/both", |_| Quiet)
+            .get("/say/{what}", |request| Answer::text(200, request.param("what").unwrap()))
+            .get("/all/{*rest}", |request| Answer::text(200, request.param("rest").unwrap()))
+            .service("/chat/{room}", |request: &Request<'_>| match request.param("room") {
+                Some("cellar") => Err(Answer::text(404, "there is no cellar")),
+                _ => Ok(Quiet),
+            }),
+    )
+}
+
+#[test]
+fn routes_are_shared_by_all_workers() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Routes>();
+}
+
+#[test]
+fn every_request_gets_the_status_it_deserves() {
+    let routes = example();
+    let draft = UPGRADE.replace("13", "8");
+    let stripped = UPGRADE.replace("Upgrade: websocket\r\n", "");
+    for (name, line, headers, status) in [
+        ("page", "GET /", "", 200),
+        ("page with a query", "GET /?a=b", "", 200),
+        ("page, HEAD", "HEAD /", "", 200),
+        ("page, POST", "POST /", "Content-Length: 5\r\n", 405),
+        ("page with HTTP/2 offered", "GET /", "Upgrade: h2c\r\nConnection: Upgrade\r\n", 200),
+        ("upgrade of a page", "GET /", UPGRADE, 404),
+        ("nothing", "GET /nothing", "", 404),
+        ("upgrade of nothing", "GET /nothing", UPGRADE, 404),
+        ("path in other letters", "GET /ECHO", UPGRADE, 404),
+        ("slash behind", "GET /echo/", UPGRADE, 404),
+        ("upgrade", "GET /echo", UPGRADE, 101),
+        ("upgrade with a query", "GET /echo?a=b", UPGRADE, 101),
+        ("upgrade, POST", "POST /echo", UPGRADE, 405),
+        ("endpoint without upgrade", "GET /echo", "", 426),
+        ("endpoint without upgrade, HEAD", "HEAD /echo", "", 426),
+        ("endpoint without upgrade, POST", "POST /echo", "", 405),
+        ("upgrade that a proxy removed", "GET /echo", &stripped, 426),
+        ("draft version", "GET /echo", &draft, 426),
+        ("page beside an endpoint", "GET /both", "", 200),
+        ("page beside an endpoint, POST", "POST /both", "", 405),
+        ("endpoint beside a page", "GET /both", UPGRADE, 101),
+        ("bad upgrade beside a page", "GET /both", &draft, 426),
+        ("service", "GET /chat/tea", UPGRADE, 101),
+        ("service that does not want", "GET /chat/cellar", UPGRADE, 404),
+        ("service that does not want, encoded", "GET /chat/c%65llar", UPGRADE, 404),
+        ("no segment", "GET /chat/", UPGRADE, 404),
+        ("segment too many", "GET /chat/tea/cup", UPGRADE, 404),
+        ("half a percent-encoding", "GET /chat/%4", UPGRADE, 400),
+        ("percent-encoding with a sign", "GET /chat/%+4", UPGRADE, 400),
+        ("percent-encoding that is no UTF-8", "GET /chat/%ff", UPGRADE, 400),
+        ("broken rule of HTTP", "GET /", "Host: b\r\n", 400),
+    ] {
+        let seen = ask(&routes, line, headers);
+        assert_eq!(seen.status, status, "{name}: {seen:?}");
+        if status != 101 {
+            assert!(seen.header("Connection").unwrap().ends_with("close"), "{name}: {seen:?}");
+            assert!(!line.starts_with("HEAD") || seen.body.is_empty(), "{name}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn answers_carry_the_headers_of_their_status() {
+    let routes = example();
+    let draft = UPGRADE.replace("13", "8");
+    for (line, headers, name, value) in [
+        ("GET /", "", "Content-Type", "text/html"),
+        ("HEAD /", "", "Content-Length", "4"),
+        ("POST /", "", "Allow", "GET, HEAD"),
+        ("POST /echo", "", "Allow", "GET"),
+        ("POST /echo", UPGRADE, "Allow", "GET"),
+        ("GET /echo", "", "Upgrade", "websocket"),
+        ("GET /echo", "", "Connection", "Upgrade, close"),
+        ("GET /echo", &draft, "Sec-WebSocket-Version", "13"),
+        ("GET /echo", &draft, "Upgrade", "websocket"),
+        ("GET /echo", UPGRADE, "Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+    ] {
+        let seen = ask(&routes, line, headers);
+        assert_eq!(seen.header(name), Some(value), "{line}: {seen:?}");
+    }
+    assert_eq!((busy().status, busy().headers[1].0), (503, "Retry-After"));
+}
+
+#[test]
+fn parts_of_the_path_arrive_decoded() {
+    let routes = example();
+    for (path, body) in [
+        ("/say/tea", "tea\n"),
+        ("/say/caf%C3%A9", "café\n"),
+        ("/say/a%2Fb+c", "a/b+c\n"),
+        ("/say/%25", "%\n"),
+        ("/all/a/b%20c", "a/b c\n"),
+    ] {
+        assert_eq!(ask(&routes, &format!("GET {path}"), "").body, body);
+    }
+}
+
+#[test]
+fn refusals_do_not_repeat_what_was_sent() {
+    let routes = example();
+    let marked =
+        "X-Mark: markmark\r\nOrigin: http://markmark\r\nSec-WebSocket-Protocol: markmark\r\n";
+    for (line, headers) in [
+        ("GET /markmark", marked.to_string()),
+        ("GET /chat/markmark%", format!("{UPGRADE}{marked}")),
+        ("MARKMARK /", marked.into()),
+        ("MARKMARK /echo", format!("{UPGRADE}{marked}")),
+        ("GET /echo?markmark", format!("{UPGRADE}{marked}")),
+        ("GET markmark", marked.into()),
+        ("GET /echo", format!("{UPGRADE}Sec-WebSocket-Key: markmark\r\n")),
+    ] {
+        let seen = ask(&routes, line, &headers);
+        assert!(seen.status >= 400, "{line}: {seen:?}");
+        let whole = format!("{seen:?}").to_lowercase();
+        assert!(!whole.contains("markmark"), "{line}: {seen:?}");
+    }
+}
+
+#[test]
+fn pages_of_other_hosts_may_not_connect() {
+    let same = || Router::new().service("/", |_| Quiet);
+    let list = Origins::list(["https://friend.example", "http://localhost:3000"]).unwrap();
+    let (same, list, any) = (
+        build(same()),
+        build(same().allow_origins(list)),
+        build(same().allow_origins(Origins::Any)),
+    );
+    // Status at: same host, list, any.
+    for (origin, statuses) in [
+        ("", [101, 101, 101]),
+        ("Origin: http://chat.example\r\n", [101, 101, 101]),
+        ("Origin: https://chat.example\r\n", [101, 101, 101]),
+        ("origin: HTTPS://CHAT.example\r\n", [101, 101, 101]),
+        ("Origin: https://chat.example:8443\r\n", [403, 403, 101]),
+        ("Origin: https://chat.example.evil\r\n", [403, 403, 101]),
+        ("Origin: https://evilchat.example\r\n", [403, 403, 101]),
+        ("Origin: https://evil/chat.example\r\n", [403, 403, 101]),
+        ("Origin: https://evil@chat.example\r\n", [403, 403, 101]),
+        ("Origin: https://friend.example\r\n", [403, 101, 101]),
+        ("Origin: https://friend.example:443\r\n", [403, 101, 101]),
+        ("Origin: http://friend.example\r\n", [403, 403, 101]),
+        ("Origin: http://localhost:3000\r\n", [403, 101, 101]),
+        ("Origin: http://localhost:3001\r\n", [403, 403, 101]),
+        ("Origin: null\r\n", [403, 403, 101]),
+        ("Origin:\r\n", [403, 403, 101]),
+        ("Origin: chat.example\r\n", [403, 403, 101]),
+        ("Origin: http://chat.example\r\nOrigin: http://chat.example\r\n", [403, 403, 101]),
+    ] {
+        let headers = format!("{UPGRADE}{origin}");
+        let seen = [&same, &list, &any].map(|routes| ask(routes, "GET /", &headers).status);
+        assert_eq!(seen, statuses, "{origin:?}");
+    }
+    // Pages are for everybody.
+    assert_eq!(ask(&example(), "GET /", "Origin: http://evil\r\n").status, 200);
+}
+
+#[test]
+fn a_port_in_the_host_header_counts() {
+    let routes = build(Router::new().service("/", |_| Quiet));
+    for (host, origin, welcome) in [
+        ("localhost:8080", "http://localhost:8080", true),
+        ("localhost:8080", "http://localhost:8081", false),
+        ("localhost:8080", "http://localhost", false),
+        ("localhost:80", "http://localhost", true),
+        ("localhost:443", "https://localhost", true),
+        ("LOCALHOST", "http://localhost:80", true),
+        ("[::1]:8080", "http://[::1]:8080", true),
+        ("[::1]:8080", "http://[::2]:8080", false),
+    ] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{UPGRADE}\r\n");
+        let routed = routes.route(head.as_bytes(), ADDR);
+        assert_eq!(matches!(routed, Routed::Upgrade { .. }), welcome, "{host} {origin}");
+    }
+}
+
+#[test]
+fn a_service_sees_its_request() {
+    let routes = build(
+        Router::new().route(
+            "/{room}",
+            Route::new(|request: &Request<'_>| {
+                let text = format!(
+                    "{} {} {:?} {:?} {:?} {:?} {}",
+                    request.method(),
+                    request.path(),
+                    request.param("room"),
+                    request.query("name"),
+                    request.header("user-agent"),
+                    request.protocol(),
+                    request.addr(),
+                );
+                Err::<Quiet, _>(Answer::text(403, text))
+            })
+            .protocols(["v2", "v1"]),
+        ),
+    );
+    let headers = format!("{UPGRADE}User-Agent: test\r\nSec-WebSocket-Protocol: v1, v2\r\n");
+    assert_eq!(
+        ask(&routes, "GET /te%61?name=a+b", &headers).body,
+        "GET /te%61 Some(\"tea\") Some(\"a b\") Some(\"test\") Some(\"v2\") 127.0.0.1:4242\n"
+    );
+}
+
+#[test]
+fn the_subprotocol_agreed_to_is_one_of_the_routes_own() {
+    let routes = build(Router::new().route("/", Route::new(|_| Quiet).protocols(["v2", "v1"])));
+    for (offered, agreed) in [
+        ("Sec-WebSocket-Protocol: v1, v2\r\n", Some("v2")),
+        ("Sec-WebSocket-Protocol: x\r\nSec-WebSocket-Protocol: v1\r\n", Some("v1")),
+        ("Sec-WebSocket-Protocol: x\r\n", None),
+        ("", None),
+    ] {
+        let seen = ask(&routes, "GET /", &format!("{UPGRADE}{offered}"));
+        assert_eq!(seen.header("Sec-WebSocket-Protocol"), agreed, "{offered:?}");
+    }
+}
+
+#[test]
+fn a_route_may_have_settings_of_its_own() {
+    let timeouts = Timeouts { close: Duration::from_secs(1), ..Timeouts::default() };
+    let limits = Limits { max_message: 7, ..Limits::default() };
+    let defaults =
+        Settings { limits: Limits { max_message: 9, ..Limits::default() }, ..Settings::default() };
+    let routes = Router::new()
+        .service("/plain", |_| Quiet)
+        .service_raw("/raw", |_| Quiet)
+        .route("/small", Route::new(|_| Quiet).limits(limits.clone()))
+        .route("/quick", Route::new(|_| Quiet).timeouts(timeouts.clone()))
+        .build(defaults.clone())
+        .unwrap();
+    assert_eq!(*settings_of(&routes, "/plain"), defaults);
+    assert_eq!(*settings_of(&routes, "/raw"), Settings { mode: Mode::Raw, ..defaults.clone() });
+    assert_eq!(*settings_of(&routes, "/small"), Settings { limits, ..defaults.clone() });
+    assert_eq!(*settings_of(&routes, "/quick"), Settings { timeouts, ..defaults });
+}
+
+#[test]
+fn the_limits_of_heads_are_the_servers() {
+    let limits = Limits { max_head_line: 20, ..Limits::default() };
+    let routes = Router::new().build(Settings { limits, ..Settings::default() }).unwrap();
+    assert_eq!(ask(&routes, "GET /aaaaaaaaaaaaaa", "").status, 414);
+    assert_eq!(ask(&routes, "GET /", "X: 345678901234567890\r\n").status, 431);
+}
+
+#[test]
+fn routes_that_cannot_be_are_told() {
+    let page = |_: &Request<'_>| Answer::text(200, "");
+    for (name, router, text) in [
+        ("two pages", Router::new().get("/a", page).get("/a", page), "path \"/a\" is given twice"),
+        (
+            "two services",
+            Router::new().service("/a", |_| Quiet).service_raw("/a", |_| Quiet),
+            "path \"/a\" is given twice",
+        ),
+        ("no slash", Router::new().get("a", page), "path \"a\" cannot be: it starts with no slash"),
+        (
+            "two names for one segment",
+            Router::new().get("/{a}", page).get("/{b}", page),
+            "path \"/{b}\" cannot be: ",
+        ),
+        ("open brace", Router::new().get("/{a", page), "path \"/{a\" cannot be: "),
+        (
+            "subprotocol",
+            Router::new().route("/", Route::new(|_| Quiet).protocols(["a b"])),
+            "subprotocol \"a b\" at path \"/\" is not a token",
+        ),
+    ] {
+        let error = router.build(Settings::default()).unwrap_err().to_string();
+        assert!(error.starts_with(text), "{name}: {error}");
+    }
+}

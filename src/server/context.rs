@@ -1,0 +1,117 @@
+//! What the connections of a worker share for a turn: time, output, topics, timers, mail.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    Shared,
+    counters::Counters,
+    mailbox::{Mailbox, Post},
+    outbox::Outbox,
+    peer::Deferred,
+    slab::Key,
+    timers::Timers,
+    topics::Topics,
+};
+use crate::{
+    protocol::buffer::Pool,
+    service::{Letter, Mailbox as Letterbox},
+};
+
+/// Bytes of spare buffers that a worker keeps.
+const MAX_SPARE: usize = 4 << 20;
+
+/// Most empty outboxes that a worker keeps.
+const MAX_SPARE_OUTBOXES: usize = 256;
+
+/// What a connection's calls may touch of its worker.
+pub(super) struct Context {
+    pub(super) worker: u32,
+    /// Read once a turn.
+    pub(super) now: Instant,
+    pub(super) pool: Pool,
+    /// The turn's output; `deferred` says what is whose.
+    pub(super) output: Vec<u8>,
+    pub(super) deferred: Vec<Deferred>,
+    /// Connections whose outbox is to be flushed.
+    pub(super) dirty: Vec<Key>,
+    /// Memory for the list of connections that a flush has touched.
+    pub(super) flushed: Vec<Key>,
+    /// Connections to read on without a new edge.
+    pub(super) ready: Vec<Key>,
+    /// Connections whose state has changed outside of their own call.
+    pub(super) unsettled: Vec<Key>,
+    /// Connections that are done: TCP ends once their last bytes have left.
+    pub(super) ending: Vec<Key>,
+    pub(super) topics: Topics,
+    pub(super) timers: Timers,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) letterbox: Arc<dyn Letterbox>,
+    /// Letters taken from the mailbox, publications sorted out.
+    pub(super) posts: Vec<Post>,
+    #[expect(
+        clippy::vec_box,
+        reason = "the box goes to a connection, which pays a pointer at rest"
+    )]
+    outboxes: Vec<Box<Outbox>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Context {
+    pub(super) fn new(worker: u32, shared: &Shared) -> Self {
+        let now = Instant::now();
+        let mailbox = Arc::clone(&shared.mailboxes[worker as usize]);
+        Self {
+            worker,
+            now,
+            pool: Pool::new(MAX_SPARE),
+            output: Vec::new(),
+            deferred: Vec::new(),
+            dirty: Vec::new(),
+            flushed: Vec::new(),
+            ready: Vec::new(),
+            unsettled: Vec::new(),
+            ending: Vec::new(),
+            topics: Topics::default(),
+            timers: Timers::new(now),
+            letterbox: mailbox.clone(),
+            mailbox,
+            posts: Vec::new(),
+            outboxes: Vec::new(),
+            counters: Arc::clone(&shared.counters),
+        }
+    }
+
+    /// Whether there is something to do before any new event comes.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.ready.is_empty() && self.deferred.is_empty() && self.dirty.is_empty())
+    }
+
+    /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
+    pub(super) fn sort_mail(&mut self) {
+        if self.mailbox.is_empty() {
+            return;
+        }
+        let new = self.posts.len();
+        self.mailbox.take(&mut self.posts);
+        let is_publication = |post: &mut Post| matches!(post, Post::Letter(Letter::Publication(_)));
+        for post in self.posts.extract_if(new.., is_publication) {
+            if let Post::Letter(Letter::Publication(publication)) = post {
+                self.topics.take_in(publication);
+            }
+        }
+    }
+
+    /// An empty outbox.
+    pub(super) fn new_outbox(&mut self) -> Box<Outbox> {
+        let mut outbox = self.outboxes.pop().unwrap_or_else(|| Box::new(Outbox::new(self.now)));
+        outbox.progress = self.now;
+        outbox
+    }
+
+    /// Takes an emptied outbox back.
+    pub(super) fn put_outbox(&mut self, outbox: Box<Outbox>) {
+        if self.outboxes.len() < MAX_SPARE_OUTBOXES && outbox.is_small() {
+            self.outboxes.push(outbox);
+        }
+    }
+}

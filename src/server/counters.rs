@@ -1,0 +1,37 @@
+//! What a server counts: what reached a bound, and what it cost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the server was made, kept by all its workers.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections taken in, those that were only told that there are too many not counted.
+    pub accepted: Count,
+    /// Connections over the limit that were told so with 503.
+    pub over_limit: Count,
+    /// Connections over the limit that were dropped unheard, as many were being told already.
+    pub turned_away: Count,
+    /// Times that accepting paused, as the system had no descriptor or memory for a connection.
+    pub accept_pauses: Count,
+    /// Connections closed with 1013, as they did not keep up.
+    pub slow: Count,
+    /// Messages, Pings and Closes from other threads for connections that had ended.
+    pub undelivered: Count,
+    /// Panics in services, routes and jobs.
+    pub panics: Count,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+}

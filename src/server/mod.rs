@@ -1,0 +1,286 @@
+//! The event loop, the only room that knows mio.
+//!
+//! A server runs one worker a core, each a thread with its own poll, connections, timers and topics;
+//! no connection moves between them and no lock is taken for a message. The first worker accepts for
+//! all and hands each connection to the worker that has the fewest: so they are even to within one,
+//! and a port in use is found out when it is bound, which listeners that share a port would hide.
+
+mod accept;
+mod context;
+mod counters;
+mod mailbox;
+mod outbox;
+mod peer;
+mod serve;
+mod slab;
+mod timers;
+mod topics;
+mod worker;
+
+use std::{
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use accept::Acceptor;
+pub use counters::{Count, Counters};
+use mailbox::{Admission, Mailbox};
+use mio::{Poll, net::TcpListener};
+use worker::{Job, WAKER, Worker};
+
+use crate::{
+    protocol::{
+        connection::{Mode, Settings},
+        limits::{Limits, Timeouts},
+    },
+    router::{Router, Routes},
+};
+
+/// Most connections at once, by default.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// Most connections over the limit that are being told so at once; more are dropped unheard.
+const MAX_OVER_LIMIT: usize = 128;
+
+/// A server that is bound to its address.
+pub struct Server {
+    addr: SocketAddr,
+    /// One a worker; its services stay on its thread, so it is made there.
+    polls: Vec<Poll>,
+    acceptor: Acceptor,
+    jobs: Vec<Job>,
+    routes: Arc<Routes>,
+    shared: Arc<Shared>,
+}
+
+/// What a server is made of, before it is bound.
+#[must_use]
+pub struct ServerBuilder {
+    router: Router,
+    workers: Option<usize>,
+    max_connections: usize,
+    limits: Limits,
+    timeouts: Timeouts,
+    jobs: Vec<Job>,
+}
+
+/// Stops a server from any thread.
+#[derive(Clone)]
+pub struct Stopper(Arc<Shared>);
+
+/// What all workers of a server share.
+struct Shared {
+    mailboxes: Vec<Arc<Mailbox>>,
+    /// Connections each worker has.
+    open: Vec<AtomicUsize>,
+    /// Connections over the limit.
+    over_limit: AtomicUsize,
+    max_connections: usize,
+    counters: Arc<Counters>,
+}
+
+impl Server {
+    /// A server with the defaults: one worker a core, 10,000 connections, the default
+    /// [`Limits`] and [`Timeouts`], and no route.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            router: Router::new(),
+            workers: None,
+            max_connections: MAX_CONNECTIONS,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            jobs: Vec::new(),
+        }
+    }
+
+    /// The address it is bound to; the port that the system chose, where 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// A way to stop it from any thread.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.shared))
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.shared.counters)
+    }
+
+    /// Serves until it is stopped: this thread is its first worker.
+    ///
+    /// # Errors
+    /// Those of the system, where a thread cannot be made or cannot wait for its sockets. The other
+    /// workers are stopped then.
+    pub fn run(self) -> io::Result<()> {
+        let Self { polls, acceptor, jobs, routes, shared, .. } = self;
+        let stopper = Stopper(Arc::clone(&shared));
+        let mut polls = polls.into_iter().zip(0..);
+        let (poll, number) = polls.next().expect("a server has at least one worker");
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            let spawned = polls.try_for_each(|(poll, number)| {
+                let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
+                let run = move || {
+                    let mut worker = Worker::new(poll, number, Arc::clone(routes), shared);
+                    worker.run().inspect_err(|_| stopper.stop())
+                };
+                let name = format!("chinwag-{number}");
+                threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
+                Ok(())
+            });
+            let mut first = Worker::new(poll, number, Arc::clone(&routes), &shared);
+            first.set_jobs(jobs);
+            let mut result =
+                spawned.and_then(|()| first.listen(acceptor)).and_then(|()| first.run());
+            if result.is_err() {
+                stopper.stop();
+            }
+            for thread in threads {
+                let panicked = |_| Err(io::Error::other("a worker panicked"));
+                result = result.and(thread.join().unwrap_or_else(panicked));
+            }
+            result
+        })
+    }
+}
+
+impl ServerBuilder {
+    /// What is served where.
+    pub fn router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// How many threads serve; at least one. Default: one a core.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Most connections at once, requests included. Default 10,000. More are answered with 503.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Bounds for every route that has none of its own.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Deadlines for every route that has none of its own.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Has `job` done every `period`, with the time, on the first worker's thread: so it must be
+    /// short. A panic in it is logged, and it is called again.
+    pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
+        let next = Instant::now() + period;
+        self.jobs.push(Job { period, next, run: Box::new(job) });
+        self
+    }
+
+    /// Binds the first of `addr` that can be bound; port 0 has the system choose one.
+    ///
+    /// # Errors
+    /// Those of the system, such as an address in use; and
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide or one is malformed.
+    pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
+        let defaults =
+            Settings { limits: self.limits, timeouts: self.timeouts, mode: Mode::Messages };
+        let routes = self
+            .router
+            .build(defaults)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let routes = Arc::new(routes);
+        let listener = bind_first(addr)?;
+        let addr = listener.local_addr()?;
+
+        let count = self
+            .workers
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+            .max(1);
+        let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = polls
+            .iter()
+            .map(|poll| Mailbox::new(poll.registry(), WAKER).map(Arc::new))
+            .collect::<io::Result<Vec<_>>>()?;
+        let shared = Arc::new(Shared {
+            mailboxes,
+            open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            over_limit: AtomicUsize::new(0),
+            max_connections: self.max_connections,
+            counters: Arc::default(),
+        });
+
+        Ok(Server {
+            addr,
+            polls,
+            acceptor: Acceptor::new(listener, Arc::clone(&shared.counters)),
+            jobs: self.jobs,
+            routes,
+            shared,
+        })
+    }
+}
+
+fn bind_first(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to bind"));
+    for addr in addr.to_socket_addrs()? {
+        result = TcpListener::bind(addr);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+impl Stopper {
+    /// Stops the server: it accepts nothing more, closes every connection with 1001, sends what
+    /// waits, and [`Server::run`] returns when all have ended or 5 s have passed. Asking again changes
+    /// nothing.
+    pub fn stop(&self) {
+        self.0.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+    }
+}
+
+impl Shared {
+    /// The worker that the next connection goes to, and whether it is served; `None` where it is
+    /// dropped.
+    fn place(&self) -> Option<(u32, Admission)> {
+        let load = |worker: &AtomicUsize| worker.load(Ordering::Relaxed);
+        let (worker, _) = (0..).zip(&self.open).min_by_key(|(_, open)| load(open))?;
+        if self.open.iter().map(load).sum::<usize>() < self.max_connections {
+            self.open[worker as usize].fetch_add(1, Ordering::Relaxed);
+            self.counters.accepted.add(1);
+            return Some((worker, Admission::Welcome));
+        }
+        if self.over_limit.load(Ordering::Relaxed) < MAX_OVER_LIMIT {
+            self.over_limit.fetch_add(1, Ordering::Relaxed);
+            self.counters.over_limit.add(1);
+            return Some((worker, Admission::OverLimit));
+        }
+        self.counters.turned_away.add(1);
+        None
+    }
+
+    /// A connection of `worker` has ended.
+    fn leave(&self, worker: u32, admission: Admission) {
+        let count = match admission {
+            Admission::Welcome => &self.open[worker as usize],
+            Admission::OverLimit => &self.over_limit,
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

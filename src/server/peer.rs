@@ -1,0 +1,579 @@
+//! One socket, its connection, and what waits for it.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use mio::net::TcpStream;
+
+use super::{
+    context::Context,
+    mailbox::Admission,
+    outbox::Outbox,
+    slab::Key,
+    timers::Armed,
+    topics::{News, Subscription},
+};
+use crate::{
+    protocol::{
+        buffer::Payload,
+        close::{CloseCause, CloseCode},
+        connection::{Connection, State},
+        error::SendError,
+        frame::Frame,
+        handshake::HeadReader,
+        message::Message,
+    },
+    service::{Missed, Outgoing, PeerHandle, PeerId, Service, Topic},
+};
+
+/// One connection as its worker holds it.
+pub(super) struct Peer {
+    pub(super) link: Link,
+    pub(super) stage: Stage,
+}
+
+/// What stands on our side of a connection.
+pub(super) enum Stage {
+    /// The opening handshake; the reader is there once a read has cut the head off.
+    Opening(Option<Box<HeadReader>>),
+    /// The application.
+    Serving(Box<dyn Service>),
+    /// Nobody: the connection ends.
+    Ending,
+}
+
+/// A connection without its application: all that a call of the application may touch.
+pub(super) struct Link {
+    pub(super) socket: TcpStream,
+    pub(super) connection: Connection,
+    pub(super) key: Key,
+    pub(super) addr: SocketAddr,
+    pub(super) since: Instant,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) armed: Armed,
+    /// What the socket could not take; nothing at rest.
+    outbox: Option<Box<Outbox>>,
+    #[expect(clippy::box_collection, reason = "a connection without any pays one pointer")]
+    pub(super) subscriptions: Option<Box<Vec<Subscription>>>,
+    /// Input that was read and not yet looked at: the turn was cut short.
+    pub(super) stash: Option<Box<Stash>>,
+    /// Its entry in the turn's list of output, counted from 1.
+    deferred: u32,
+    /// The socket may hold bytes whose edge has passed.
+    pub(super) readable: bool,
+    /// The peer has closed its side: read on to the end.
+    pub(super) to_the_end: bool,
+    /// On the worker's list of connections to read on.
+    pub(super) ready: bool,
+    /// On the worker's list of outboxes to flush.
+    dirty: bool,
+    /// So much waits for the peer that it is not read from.
+    pub(super) full: bool,
+    /// TCP is gone, or its end was read.
+    pub(super) lost: bool,
+    /// Our side of TCP is shut: the peer's last bytes are read and dropped.
+    pub(super) lingering: bool,
+    pub(super) admission: Admission,
+}
+
+/// Input for later.
+#[derive(Debug)]
+pub(super) struct Stash {
+    pub(super) bytes: Vec<u8>,
+    pub(super) at: usize,
+}
+
+/// What a turn has for one socket, in the worker's output.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    key: Key,
+    start: usize,
+    end: usize,
+}
+
+impl Link {
+    pub(super) fn new(
+        socket: TcpStream,
+        addr: SocketAddr,
+        key: Key,
+        connection: Connection,
+        admission: Admission,
+        now: Instant,
+    ) -> Self {
+        Self {
+            socket,
+            connection,
+            key,
+            addr,
+            since: now,
+            received: 0,
+            sent: 0,
+            armed: Armed::default(),
+            outbox: None,
+            subscriptions: None,
+            stash: None,
+            deferred: 0,
+            readable: false,
+            to_the_end: false,
+            ready: false,
+            dirty: false,
+            full: false,
+            lost: false,
+            lingering: false,
+            admission,
+        }
+    }
+
+    /// Bytes that wait for the socket, as far as they are not the current turn's.
+    pub(super) fn backlog(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Whether everything sent has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.outbox.is_none() && self.deferred == 0
+    }
+
+    /// Whether the worker will write for it by itself, without an edge of its socket.
+    pub(super) fn has_output(&self) -> bool {
+        self.deferred != 0 || self.dirty
+    }
+
+    /// When to look at this connection next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let write = self
+            .outbox
+            .as_ref()
+            .map(|outbox| outbox.progress + self.connection.settings().timeouts.write);
+        [self.connection.next_deadline(), write].into_iter().flatten().min()
+    }
+
+    /// Whether what waits has waited too long.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        let timeout = self.connection.settings().timeouts.write;
+        self.outbox.as_ref().is_some_and(|outbox| now >= outbox.progress + timeout)
+    }
+
+    /// Has the worker look again at its deadline, where that may have come closer.
+    pub(super) fn arm(&mut self, context: &mut Context) {
+        if let Some(deadline) = self.deadline() {
+            context.timers.arm(self.key, &mut self.armed, deadline);
+        }
+    }
+
+    /// Has the worker read on in its next turn.
+    pub(super) fn read_on(&mut self, context: &mut Context) {
+        if !self.ready {
+            self.ready = true;
+            context.ready.push(self.key);
+        }
+    }
+
+    // ---- output --------------------------------------------------------------------------------
+
+    /// Leaves `context.output[start..]`, which is for this connection, for the end of the turn.
+    pub(super) fn leave(&mut self, start: usize, context: &mut Context) {
+        let end = context.output.len();
+        if end == start {
+            return;
+        }
+        if self.outbox.is_some() {
+            self.leave_in_outbox(start, context);
+            return;
+        }
+        match self.deferred.checked_sub(1).map(|at| at as usize) {
+            None => {
+                context.deferred.push(Deferred { key: self.key, start, end });
+                self.deferred = context.deferred.len() as u32;
+            }
+            Some(at) if context.deferred[at].end == start => context.deferred[at].end = end,
+            Some(_) => {
+                self.leave_in_outbox(start, context);
+            }
+        }
+    }
+
+    /// Moves what the turn has for this connection, `context.output[start..]` last, into its outbox.
+    fn leave_in_outbox(&mut self, start: usize, context: &mut Context) -> &mut Outbox {
+        let mut outbox = self.outbox.take().unwrap_or_else(|| context.new_outbox());
+        if let Some(at) = self.deferred.checked_sub(1) {
+            let Deferred { start, end, .. } = &mut context.deferred[at as usize];
+            outbox.push(&context.output[*start..*end], &mut context.pool);
+            *end = *start;
+            self.deferred = 0;
+        }
+        outbox.push(&context.output[start..], &mut context.pool);
+        context.output.truncate(start);
+        if !self.dirty {
+            self.dirty = true;
+            context.dirty.push(self.key);
+        }
+        self.outbox.insert(outbox)
+    }
+
+    /// Writes what the turn has for this connection, of which `deferred` tells where it stands.
+    pub(super) fn flush_deferred(&mut self, deferred: &Deferred, context: &mut Context) {
+        // An entry that was moved to the outbox is empty.
+        if deferred.start < deferred.end {
+            self.deferred = 0;
+            self.write_range(deferred.start, deferred.end, context);
+        }
+    }
+
+    /// Writes `context.output[start..end]` at once; the outbox, which is empty, takes what is left.
+    fn write_range(&mut self, start: usize, end: usize, context: &mut Context) {
+        let bytes = &context.output[start..end];
+        let written = self.write_some(bytes);
+        if written < bytes.len() && !self.lost {
+            let mut outbox = context.new_outbox();
+            outbox.push(&context.output[start + written..end], &mut context.pool);
+            self.keep_waiting(outbox, context);
+        }
+    }
+
+    /// One write: how much the socket took.
+    fn write_some(&mut self, bytes: &[u8]) -> usize {
+        loop {
+            match self.socket.write(bytes) {
+                Ok(written) => {
+                    self.sent += written as u64;
+                    return written;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.lost = true;
+                    return 0;
+                }
+            }
+        }
+    }
+
+    /// Writes what waits in the outbox.
+    pub(super) fn flush_outbox(&mut self, context: &mut Context) {
+        self.dirty = false;
+        let Some(mut outbox) = self.outbox.take() else { return };
+        match outbox.write_to(&mut self.socket, context.now, &mut context.pool) {
+            Ok(written) => self.sent += written as u64,
+            Err(_) => self.lost = true,
+        }
+        if self.lost {
+            return;
+        }
+        if outbox.len() > 0 {
+            self.keep_waiting(outbox, context);
+            return;
+        }
+        context.put_outbox(outbox);
+        let start = context.output.len();
+        self.connection.set_behind(false, &mut context.output);
+        if context.output.len() > start {
+            self.write_range(start, context.output.len(), context);
+            context.output.truncate(start);
+        }
+    }
+
+    /// The socket is full: its edge will come.
+    fn keep_waiting(&mut self, outbox: Box<Outbox>, context: &mut Context) {
+        self.full |= outbox.len() > self.connection.settings().limits.pause_reading;
+        self.outbox = Some(outbox);
+        self.connection.set_behind(true, &mut context.output);
+        self.arm(context);
+    }
+
+    /// Whether enough has left since it was full; asked once, as it is not full any more then.
+    pub(super) fn has_drained(&mut self) -> bool {
+        self.full
+            && self.backlog() <= self.connection.settings().limits.resume_reading
+            && std::mem::replace(&mut self.full, false)
+    }
+
+    // ---- publications --------------------------------------------------------------------------
+
+    /// Sends `news` at once where nothing waits, as one write, or leaves it behind what waits.
+    pub(super) fn publish(&mut self, news: News<'_>, context: &mut Context) {
+        if !self.connection.takes_framed() || self.lost {
+            return;
+        }
+        if self.is_too_slow() {
+            self.give_up_slow(context);
+            context.unsettled.push(self.key);
+            return;
+        }
+        // One write a turn: who hears several topics gets them together at the turn's end.
+        let alone = self.subscriptions.as_ref().is_some_and(|topics| topics.len() == 1);
+        if !self.is_flushed() || !alone {
+            let start = context.output.len();
+            let outbox = self.leave_in_outbox(start, context);
+            for publication in news.publications {
+                outbox.push_shared(Arc::clone(&publication.frame), 0);
+            }
+            return;
+        }
+        let mut written = self.write_some(news.frames);
+        if self.lost {
+            context.unsettled.push(self.key);
+        } else if written < news.frames.len() {
+            let mut outbox = context.new_outbox();
+            for publication in news.publications {
+                let len = publication.frame.len();
+                if written < len {
+                    outbox.push_shared(Arc::clone(&publication.frame), written);
+                }
+                written = written.saturating_sub(len);
+            }
+            self.keep_waiting(outbox, context);
+        }
+    }
+
+    /// Whether more waits than may, judged only when the socket was tried since.
+    fn is_too_slow(&self) -> bool {
+        let limits = &self.connection.settings().limits;
+        !self.dirty
+            && self.outbox.as_ref().is_some_and(|outbox| {
+                outbox.len() > limits.max_backlog || outbox.messages() > limits.max_backlog_messages
+            })
+    }
+
+    /// Closes a connection that does not keep up: what waits is dropped, so that the Close gets
+    /// through as soon as anything does.
+    fn give_up_slow(&mut self, context: &mut Context) {
+        context.counters.slow.add(1);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.drop_unsent();
+        }
+        let start = context.output.len();
+        let (code, text) = (CloseCode::TRY_AGAIN_LATER, "too slow");
+        self.connection.give_up(CloseCause::Local, code, text, context.now, &mut context.output);
+        self.leave_in_outbox(start, context);
+    }
+
+    /// Ends all subscriptions.
+    pub(super) fn unsubscribe_all(&mut self, context: &mut Context) {
+        for subscription in self.subscriptions.take().into_iter().flat_map(|all| *all) {
+            context.topics.unsubscribe(subscription);
+        }
+    }
+
+    // ---- input ---------------------------------------------------------------------------------
+
+    /// Whether it is this peer's turn to be read. Who does not read us is not; who is leaving is read
+    /// to the end.
+    pub(super) fn may_read(&self) -> bool {
+        self.readable && self.stash.is_none() && (!self.full || self.connection.ends_tcp())
+    }
+
+    /// One read: into the rest of a large frame first where there is one, then into `buffer`. Gives
+    /// how many bytes went where; none at all at the end of TCP.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        context: &mut Context,
+    ) -> io::Result<(usize, usize)> {
+        let (read, room, in_place) = match self.connection.space(&mut context.pool) {
+            None => (self.socket.read(buffer)?, buffer.len(), 0),
+            Some(space) => {
+                let (in_place, room) = (space.len(), space.len() + buffer.len());
+                let slices = &mut [io::IoSliceMut::new(space), io::IoSliceMut::new(buffer)];
+                (self.socket.read_vectored(slices)?, room, in_place)
+            }
+        };
+        self.received += read as u64;
+        // A read that leaves room has emptied the socket, but for an end that was announced. Where mio
+        // makes the edges itself, only a read that would block arms the next one.
+        if read < room && !self.to_the_end && !cfg!(windows) {
+            self.readable = false;
+        }
+        Ok((read.min(in_place), read.saturating_sub(in_place)))
+    }
+
+    /// Puts input aside for the next turn, or for when the peer reads us again.
+    pub(super) fn keep_for_later(&mut self, stash: Box<Stash>, context: &mut Context) {
+        self.stash = Some(stash);
+        if !self.full {
+            self.read_on(context);
+        }
+    }
+
+    /// The one line that a finished connection leaves in the log.
+    pub(super) fn log_end(&self, context: &Context) {
+        let Some(reason) = self.connection.close_reason() else { return };
+        let (worker, Key { slot, generation }) = (context.worker, self.key);
+        let id = PeerId { worker, slot, generation };
+        let Self { addr, received, sent, .. } = self;
+        let age = context.now.saturating_duration_since(self.since);
+        log::info!("{id} {addr} {reason}; in {received} B, out {sent} B, age {age:.1?}");
+    }
+}
+
+impl Deferred {
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+}
+
+/// A connection lent to its application for one call.
+pub(super) struct Call<'a> {
+    pub(super) link: &'a mut Link,
+    pub(super) context: &'a mut Context,
+    /// Where this connection's output begins in the worker's.
+    pub(super) start: usize,
+}
+
+impl Call<'_> {
+    /// What was published before this call's next word goes out before it.
+    fn catch_up(&mut self) {
+        let Some(subscriptions) = &self.link.subscriptions else { return };
+        self.context.sort_mail();
+        if !self.context.topics.is_waiting() {
+            return;
+        }
+        let waiting: Vec<_> = subscriptions
+            .iter()
+            .flat_map(|subscription| self.context.topics.hear(subscription).collect::<Vec<_>>())
+            .collect();
+        if !waiting.is_empty() {
+            let outbox = self.link.leave_in_outbox(self.start, self.context);
+            for frame in waiting {
+                outbox.push_shared(frame, 0);
+            }
+        }
+    }
+
+    /// Something was added: where much waits it is written now rather than at the end of the turn.
+    fn added(&mut self) {
+        let waiting = self.context.output.len() - self.start + self.link.backlog();
+        if waiting > self.link.connection.settings().limits.pause_reading {
+            self.link.leave_in_outbox(self.start, self.context);
+            self.link.flush_outbox(self.context);
+        }
+    }
+
+    /// Closes the connection where it does not keep up; nothing can be sent then.
+    fn check_pace(&mut self) {
+        if self.link.is_too_slow() && self.link.connection.state() == State::Open {
+            self.link.leave_in_outbox(self.start, self.context);
+            self.link.give_up_slow(self.context);
+        }
+    }
+}
+
+/// A payload that is owned and at least this long is sent without a copy.
+const NO_COPY: usize = 16 << 10;
+
+impl Outgoing for Call<'_> {
+    fn id(&self) -> PeerId {
+        let Key { slot, generation } = self.link.key;
+        PeerId { worker: self.context.worker, slot, generation }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.link.addr
+    }
+
+    fn now(&self) -> Instant {
+        self.context.now
+    }
+
+    fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        self.check_pace();
+        self.catch_up();
+        let opcode = message.opcode();
+        let output = &mut self.context.output;
+        match message.into_payload() {
+            Payload::Owned(buffer) if buffer.len() >= NO_COPY => {
+                let wire = self.link.connection.send_owned(opcode, buffer, output)?;
+                let outbox = self.link.leave_in_outbox(self.start, self.context);
+                if let Some(wire) = wire {
+                    outbox.push_owned(wire);
+                }
+            }
+            payload => {
+                self.link.connection.send_payload(opcode, &payload, output)?;
+                if let Payload::Owned(buffer) = payload {
+                    self.context.pool.put(buffer);
+                }
+            }
+        }
+        self.added();
+        Ok(())
+    }
+
+    fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
+        self.check_pace();
+        self.catch_up();
+        let now = self.context.now;
+        self.link.connection.send_frame(&frame, now, &mut self.context.output)?;
+        self.added();
+        Ok(())
+    }
+
+    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.link.connection.ping(payload, &mut self.context.output)
+    }
+
+    fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.catch_up();
+        let now = self.context.now;
+        self.link.connection.close(code, reason, now, &mut self.context.output)
+    }
+
+    fn subscribe(&mut self, topic: &Topic) -> u64 {
+        if let Some(subscription) = self.subscription(topic) {
+            return subscription;
+        }
+        let joined = topic.join(self.context.worker, &self.context.letterbox, None);
+        let subscriber = joined.expect("any offset will do");
+        let after = subscriber.after();
+        self.add_subscription(subscriber);
+        after
+    }
+
+    fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed> {
+        if self.subscription(topic).is_some() {
+            return Ok(());
+        }
+        let subscriber = topic.join(self.context.worker, &self.context.letterbox, Some(after))?;
+        self.add_subscription(subscriber);
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, topic: &Topic) {
+        // What was published before still arrives.
+        self.catch_up();
+        let Some(subscriptions) = &mut self.link.subscriptions else { return };
+        if let Some(at) = subscriptions.iter().position(|entry| entry.topic() == topic.id()) {
+            let subscription = subscriptions.swap_remove(at);
+            if subscriptions.is_empty() {
+                self.link.subscriptions = None;
+            }
+            self.context.topics.unsubscribe(subscription);
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.context.output.len() - self.start + self.link.backlog()
+    }
+
+    fn handle(&self) -> PeerHandle {
+        PeerHandle::new(self.id(), self.context.letterbox.clone())
+    }
+}
+
+impl Call<'_> {
+    fn subscription(&self, topic: &Topic) -> Option<u64> {
+        let subscriptions = self.link.subscriptions.as_ref()?;
+        let subscription = subscriptions.iter().find(|entry| entry.topic() == topic.id())?;
+        Some(subscription.after())
+    }
+
+    fn add_subscription(&mut self, subscriber: crate::service::Subscriber) {
+        let subscription = self.context.topics.subscribe(self.link.key, subscriber);
+        self.link.subscriptions.get_or_insert_default().push(subscription);
+    }
+}

@@ -1,0 +1,210 @@
+//! A connection and its application, for the length of one call.
+//!
+//! Input becomes events, events become calls of the [`Service`], and what the service sends stays in
+//! the worker's output until the turn ends. A panic in a service ends here.
+
+use std::{
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::{
+    context::Context,
+    mailbox::Admission,
+    peer::{Call, Link, Peer, Stage},
+};
+use crate::{
+    protocol::{
+        close::{CloseCause, CloseCode},
+        connection::{Event, State},
+        handshake::{HandshakeError, HeadReader},
+    },
+    router::{self, Routed, Routes},
+    service::{Answer, Peer as Lent, Service},
+};
+
+/// Most frames that one connection is served in a turn; the rest of what was read waits for the next.
+const FRAMES_A_TURN: usize = 1024;
+
+/// One connection while it is served. What it sends is left for the end of the turn when this ends.
+pub(super) struct Serving<'a> {
+    link: &'a mut Link,
+    stage: &'a mut Stage,
+    context: &'a mut Context,
+    /// Where this connection's output begins in the worker's.
+    start: usize,
+}
+
+impl<'a> Serving<'a> {
+    pub(super) fn new(peer: &'a mut Peer, context: &'a mut Context) -> Self {
+        let Peer { link, stage } = peer;
+        let start = context.output.len();
+        Self { link, stage, context, start }
+    }
+
+    /// Serves `input`; gives how many bytes of its end are left for the next turn.
+    pub(super) fn input(&mut self, mut input: &mut [u8], routes: &Routes) -> usize {
+        if let Stage::Opening(_) = self.stage {
+            self.open(&mut input, routes);
+        }
+        for _ in 0..FRAMES_A_TURN {
+            let Self { link, context, .. } = &mut *self;
+            // Whoever does not read us is not listened to.
+            if link.full || !link.connection.state().receives() {
+                break;
+            }
+            let (pool, output) = (&mut context.pool, &mut context.output);
+            match link.connection.receive(&mut input, context.now, pool, output) {
+                Some(event) => self.deliver(event),
+                None => break,
+            }
+        }
+        if self.link.connection.state().receives() { input.len() } else { 0 }
+    }
+
+    /// Serves `len` bytes that were read straight into their message.
+    pub(super) fn input_in_place(&mut self, len: usize) {
+        let Self { link, context, .. } = &mut *self;
+        let event = link.connection.receive_in_place(len, context.now, &mut context.output);
+        if let Some(event) = event {
+            self.deliver(event);
+        }
+    }
+
+    /// What waited for the peer has left.
+    pub(super) fn drained(&mut self) {
+        self.call(|service, peer| service.drained(peer));
+    }
+
+    /// Does something to the connection as its application could.
+    pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_>) -> T) -> T {
+        call(&mut Call { link: self.link, context: self.context, start: self.start })
+    }
+
+    /// Answers a request that becomes no connection.
+    pub(super) fn refuse(&mut self, error: HandshakeError, cause: CloseCause) {
+        self.answer_whole(&error.into(), cause);
+    }
+
+    /// Reads the opening handshake from `input`; leaves what follows it.
+    fn open(&mut self, input: &mut &mut [u8], routes: &Routes) {
+        let Stage::Opening(reader) = self.stage else { return };
+        let mut fresh = HeadReader::default();
+        let limits = &routes.defaults().limits;
+        let read = reader.as_deref_mut().unwrap_or(&mut fresh).read(input, limits);
+        let head = match read {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                reader.get_or_insert_with(|| Box::new(fresh));
+                return;
+            }
+            Err(error) => return self.refuse(error, CloseCause::Local),
+        };
+        if self.link.admission == Admission::OverLimit {
+            self.answer_whole(&router::busy(), CloseCause::Local);
+            return;
+        }
+        let addr = self.link.addr;
+        let Ok(routed) = catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) else {
+            self.context.counters.panics.add(1);
+            log::error!("a route panicked over a request of {addr}");
+            let fault = Answer::text(500, "this server met a fault of its own");
+            self.answer_whole(&fault, CloseCause::Local);
+            return;
+        };
+        match routed {
+            Routed::Upgrade { response, service, settings } => {
+                self.context.output.extend_from_slice(&response);
+                self.link.connection.upgrade(settings, self.context.now);
+                *self.stage = Stage::Serving(service);
+                self.call(|service, peer| service.opened(peer));
+            }
+            Routed::Answer { status, response } => {
+                self.answer(status, &response, CloseCause::Local);
+            }
+        }
+    }
+
+    fn answer_whole(&mut self, answer: &Answer, cause: CloseCause) {
+        self.answer(answer.status, &answer.encode(false), cause);
+    }
+
+    fn answer(&mut self, status: u16, answer: &[u8], cause: CloseCause) {
+        let Self { link, context, .. } = self;
+        context.output.extend_from_slice(answer);
+        let text = format!("answered {status}");
+        let now = context.now;
+        link.connection.give_up(cause, CloseCode::NO_STATUS, &text, now, &mut context.output);
+        *self.stage = Stage::Ending;
+    }
+
+    /// Hands an event to the application. Once our Close is sent it hears nothing but the end.
+    #[inline]
+    fn deliver(&mut self, event: Event<'_>) {
+        let state = self.link.connection.state();
+        match event {
+            Event::Message(message) if state == State::Open => {
+                self.call(|service, peer| service.message(peer, message));
+            }
+            Event::Frame(frame) if matches!(state, State::Open | State::CloseReceived) => {
+                self.call(|service, peer| service.frame(peer, frame));
+            }
+            Event::Message(_) | Event::Frame(_) => {}
+        }
+    }
+
+    /// Calls the application; a panic of its closes this connection with 1011.
+    #[inline]
+    fn call(&mut self, tell: impl FnOnce(&mut dyn Service, &mut Lent<'_>)) {
+        let Self { link, stage, context, start } = self;
+        let Stage::Serving(service) = stage else { return };
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let mut call = Call { link, context, start: *start };
+            tell(&mut **service, &mut Lent::new(&mut call));
+        }));
+        if told.is_err() {
+            self.end_after_panic();
+        }
+    }
+
+    #[cold]
+    fn end_after_panic(&mut self) {
+        let Self { link, context, .. } = self;
+        context.counters.panics.add(1);
+        log::error!("the service of {} panicked; its connection is closed", link.addr);
+        if let Stage::Serving(service) = mem::replace(self.stage, Stage::Ending) {
+            drop_quietly(service);
+        }
+        let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
+        let now = context.now;
+        link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.link.leave(self.start, self.context);
+    }
+}
+
+impl Peer {
+    /// Tells the application, where it was not told yet, that its connection has ended; drops it.
+    pub(super) fn tell_closed(&mut self, context: &Context) {
+        let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {
+            return;
+        };
+        if let Some(reason) = self.link.connection.close_reason()
+            && catch_unwind(AssertUnwindSafe(|| service.closed(reason))).is_err()
+        {
+            context.counters.panics.add(1);
+            log::error!("the service of {} panicked at its end", self.link.addr);
+        }
+        drop_quietly(service);
+    }
+}
+
+fn drop_quietly(service: Box<dyn Service>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(service))).is_err() {
+        log::error!("a service panicked while it was dropped");
+    }
+}

@@ -1,0 +1,97 @@
+//! A table of connections whose places are used again, and whose names never are.
+
+/// Values in numbered places. A name is a place and how often it was used before.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+/// Names a value for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+impl<T> Slab<T> {
+    pub(super) fn new() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        // A place whose generations are used up is neither free nor filled, but there are 2³² of them.
+        self.places.len() - self.free.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts in the value that `make` gives for its name.
+    pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Key {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place { generation: 0, value: None });
+            u32::try_from(self.places.len() - 1).expect("a process has fewer descriptors than 2³²")
+        });
+        let place = &mut self.places[slot as usize];
+        let key = Key { slot, generation: place.generation };
+        place.value = Some(make(key));
+        key
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let place = self.places.get_mut(key.slot as usize)?;
+        place.value.as_mut().filter(|_| place.generation == key.generation)
+    }
+
+    /// Whatever is in a place now, and its name.
+    pub(super) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {
+        let place = self.places.get_mut(slot as usize)?;
+        let key = Key { slot, generation: place.generation };
+        place.value.as_mut().map(|value| (key, value))
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+        let place = self.places.get_mut(key.slot as usize)?;
+        let value = place.value.take_if(|_| place.generation == key.generation)?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(key.slot);
+        Some(value)
+    }
+
+    /// The names of all values.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        (0..)
+            .zip(&self.places)
+            .filter(|(_, place)| place.value.is_some())
+            .map(|(slot, place)| Key { slot, generation: place.generation })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_and_a_name_is_not() {
+        let mut slab = Slab::new();
+        let first = slab.insert(|_| "first");
+        let other = slab.insert(|_| "other");
+        assert_eq!(slab.remove(first), Some("first"));
+        assert_eq!(slab.remove(first), None);
+        let second = slab.insert(|_| "second");
+        assert_eq!((second.slot, second.generation), (first.slot, first.generation + 1));
+        assert_eq!(slab.get_mut(first), None);
+        assert_eq!(slab.get_mut(second), Some(&mut "second"));
+        assert_eq!(slab.keys(), [second, other]);
+        assert_eq!(slab.len(), 2);
+    }
+}

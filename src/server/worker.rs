@@ -1,0 +1,570 @@
+//! One thread's loop: wait, take in, serve, expire, flush.
+
+use std::{
+    io, mem,
+    net::{Shutdown, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Interest, Poll, Token, event::Event as Readiness, net::TcpStream};
+
+use super::{
+    Shared,
+    accept::Acceptor,
+    context::Context,
+    mailbox::{Admission, Post},
+    peer::{Link, Peer, Stage, Stash},
+    serve::Serving,
+    slab::{Key, Slab},
+};
+use crate::{
+    protocol::{
+        close::{CloseCause, CloseCode, Timeout},
+        connection::{Connection, State},
+        handshake::HandshakeError,
+    },
+    router::Routes,
+    service::{Errand, Letter, Outgoing, PeerId},
+};
+
+/// The worker's read buffer: every socket is read into it in turn. It is also what one connection may
+/// be read in a turn.
+const READ_BUFFER: usize = 256 << 10;
+
+/// Most connections accepted in a turn.
+const ACCEPTS_A_TURN: usize = 256;
+
+/// The turn's output is written early when it has grown to this many bytes.
+const MAX_OUTPUT: usize = 256 << 10;
+
+/// The turn's publications are handed out early when this many letters wait.
+const MAX_LETTERS: usize = 4096;
+
+/// Most readiness events taken from the system at once.
+const EVENTS: usize = 1024;
+
+/// How long connections get to end when the server stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+const LISTENER: Token = Token(usize::MAX);
+pub(super) const WAKER: Token = Token(usize::MAX - 1);
+
+/// One thread, its sockets and what they share.
+pub(super) struct Worker {
+    poll: Poll,
+    read_buffer: Box<[u8]>,
+    peers: Slab<Peer>,
+    context: Context,
+    routes: Arc<Routes>,
+    shared: Arc<Shared>,
+    acceptor: Option<Acceptor>,
+    jobs: Vec<Job>,
+    /// When whoever is left is dropped, once the worker is stopping.
+    stop_at: Option<Instant>,
+}
+
+/// Something the application wants done at times.
+pub(super) struct Job {
+    pub(super) period: Duration,
+    pub(super) next: Instant,
+    pub(super) run: Box<dyn FnMut(Instant) + Send>,
+}
+
+impl Worker {
+    pub(super) fn new(poll: Poll, number: u32, routes: Arc<Routes>, shared: &Arc<Shared>) -> Self {
+        Self {
+            poll,
+            read_buffer: vec![0; READ_BUFFER].into(),
+            peers: Slab::new(),
+            context: Context::new(number, shared),
+            routes,
+            shared: Arc::clone(shared),
+            acceptor: None,
+            jobs: Vec::new(),
+            stop_at: None,
+        }
+    }
+
+    /// Has this worker accept for all.
+    pub(super) fn listen(&mut self, mut acceptor: Acceptor) -> io::Result<()> {
+        acceptor.register(self.poll.registry(), LISTENER)?;
+        self.acceptor = Some(acceptor);
+        Ok(())
+    }
+
+    /// Has this worker do the application's periodic jobs.
+    pub(super) fn set_jobs(&mut self, jobs: Vec<Job>) {
+        self.jobs = jobs;
+    }
+
+    /// Serves until the server is stopped and every connection has ended.
+    ///
+    /// # Errors
+    /// Those of the system's poll.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.has_stopped() {
+            self.wait(&mut events)?;
+            self.take_in(&events);
+            self.accept();
+            self.read_on();
+            self.open_mail();
+            self.expire();
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let may_sleep = self.context.mailbox.fall_asleep()
+            && !self.context.has_work()
+            && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
+        let time_left = if may_sleep {
+            self.next_deadline().map(|next| next.saturating_duration_since(self.context.now))
+        } else {
+            Some(Duration::ZERO)
+        };
+        let waited = self.poll.poll(events, time_left);
+        self.context.mailbox.wake_up();
+        self.context.now = Instant::now();
+        waited.or_else(|error| match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            _ => Err(error),
+        })
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let accept = self.acceptor.as_ref().and_then(Acceptor::paused_until);
+        let jobs = self.jobs.iter().map(|job| job.next).min();
+        [self.context.timers.next(), accept, jobs, self.stop_at].into_iter().flatten().min()
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.stop_at.is_some() && self.peers.is_empty()
+    }
+
+    // ---- take in -------------------------------------------------------------------------------
+
+    fn take_in(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                LISTENER => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.wake();
+                    }
+                }
+                WAKER => {}
+                token => self.take_event(token, event),
+            }
+            self.flush_early();
+        }
+    }
+
+    fn take_event(&mut self, token: Token, event: &Readiness) {
+        // Where another connection has the place by now, the event is stale.
+        let Some((key, peer)) = self.peers.at(token.0 as u32) else { return };
+        if token_of(key) != token {
+            return;
+        }
+        let link = &mut peer.link;
+        link.to_the_end |= event.is_read_closed();
+        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        link.readable |= readable;
+        if (event.is_writable() || event.is_write_closed()) && link.backlog() > 0 {
+            link.flush_outbox(&mut self.context);
+            self.after_flush(key);
+        }
+        if readable {
+            self.read(key);
+        }
+    }
+
+    fn accept(&mut self) {
+        let now = self.context.now;
+        for _ in 0..ACCEPTS_A_TURN {
+            let accepted = self.acceptor.as_mut().and_then(|acceptor| acceptor.accept(now));
+            let Some((socket, addr)) = accepted else { return };
+            let Some((worker, admission)) = self.shared.place() else { continue };
+            if worker == self.context.worker {
+                self.welcome(socket, addr, admission);
+            } else {
+                self.shared.mailboxes[worker as usize].hand_over(socket, addr, admission);
+            }
+        }
+    }
+
+    /// Takes a new connection in.
+    fn welcome(&mut self, mut socket: TcpStream, addr: SocketAddr, admission: Admission) {
+        let now = self.context.now;
+        let settings = Arc::clone(self.routes.defaults());
+        // A turn's output leaves in one piece, so nothing is gained by holding it back (RFC 896).
+        let mut prepared = socket.set_nodelay(true);
+        let key = self.peers.insert(|key| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let registry = self.poll.registry();
+            prepared = mem::replace(&mut prepared, Ok(()))
+                .and_then(|()| registry.register(&mut socket, token_of(key), interest));
+            let connection = Connection::server(settings, now);
+            let link = Link::new(socket, addr, key, connection, admission, now);
+            Peer { link, stage: Stage::Opening(None) }
+        });
+        if prepared.is_err() {
+            self.lose(key);
+        } else if let Some(peer) = self.peers.get_mut(key) {
+            peer.link.arm(&mut self.context);
+        }
+    }
+
+    /// Goes on with connections whose last turn was cut short.
+    fn read_on(&mut self) {
+        let mut ready = mem::take(&mut self.context.ready);
+        for key in ready.drain(..) {
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.link.ready = false;
+                self.read(key);
+                self.flush_early();
+            }
+        }
+        // What was cut short again in the meantime waits for the next turn.
+        ready.append(&mut self.context.ready);
+        self.context.ready = ready;
+    }
+
+    /// Reads from a connection and serves what came, as far as its share of the turn goes.
+    fn read(&mut self, key: Key) {
+        if !self.serve_stash(key) {
+            return;
+        }
+        let mut budget = READ_BUFFER;
+        while let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+            if !link.may_read() {
+                return;
+            }
+            if budget == 0 {
+                link.read_on(&mut self.context);
+                return;
+            }
+            match link.read(&mut self.read_buffer, &mut self.context) {
+                Ok((0, 0)) => {
+                    link.to_the_end = true;
+                    self.lose(key);
+                }
+                Ok((in_place, read)) => {
+                    budget = budget.saturating_sub(in_place + read);
+                    self.serve_read(key, in_place, read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    link.to_the_end = false;
+                    self.lose(key);
+                }
+            }
+        }
+    }
+
+    // ---- serve ---------------------------------------------------------------------------------
+
+    /// Serves input that an earlier turn has put aside; gives whether that is all served.
+    fn serve_stash(&mut self, key: Key) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else { return false };
+        let Some(mut stash) = peer.link.stash.take() else { return true };
+        let left =
+            Serving::new(peer, &mut self.context).input(&mut stash.bytes[stash.at..], &self.routes);
+        if left > 0 {
+            stash.at = stash.bytes.len() - left;
+            peer.link.keep_for_later(stash, &mut self.context);
+        }
+        self.settle(key);
+        left == 0
+    }
+
+    /// Serves `in_place` bytes of a large frame, then `read` bytes of the read buffer.
+    fn serve_read(&mut self, key: Key, in_place: usize, read: usize) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let mut serving = Serving::new(peer, &mut self.context);
+        if in_place > 0 {
+            serving.input_in_place(in_place);
+        }
+        let left = serving.input(&mut self.read_buffer[..read], &self.routes);
+        drop(serving);
+        if left > 0 {
+            let bytes = self.read_buffer[read - left..read].to_vec();
+            peer.link.keep_for_later(Box::new(Stash { bytes, at: 0 }), &mut self.context);
+        }
+        self.settle(key);
+    }
+
+    /// Nothing more comes from this peer.
+    fn lose(&mut self, key: Key) {
+        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
+        link.readable = false;
+        link.lost = true;
+        self.settle(key);
+    }
+
+    /// Draws the conclusions from the state that a connection is in after something happened to it.
+    #[inline]
+    fn settle(&mut self, key: Key) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.link.lost {
+            peer.link.connection.receive_eof();
+        }
+        match peer.link.connection.state() {
+            State::Connecting | State::Open => return,
+            State::CloseSent | State::CloseReceived => peer.link.unsubscribe_all(&mut self.context),
+            State::CloseExchanged | State::Closed => {
+                peer.link.stash = None;
+                peer.link.unsubscribe_all(&mut self.context);
+                peer.tell_closed(&self.context);
+                self.context.ending.push(key);
+            }
+        }
+        peer.link.arm(&mut self.context);
+    }
+
+    /// Ends TCP for connections that are done, once their last bytes have left.
+    fn end_connections(&mut self) {
+        let mut ending = mem::take(&mut self.context.ending);
+        for key in ending.drain(..) {
+            let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
+            // A peer that has only closed its side may still read what waits for it.
+            if link.lost && (link.is_flushed() || !link.to_the_end) {
+                self.finish(key);
+            } else if link.is_flushed() && !link.lingering {
+                self.shut_write(key);
+            } else if link.has_output() {
+                self.context.ending.push(key);
+            }
+        }
+        ending.append(&mut self.context.ending);
+        self.context.ending = ending;
+    }
+
+    /// §7.1.1: the server ends TCP first. The peer may still be sending, and closing the socket under
+    /// it would reset TCP and overtake our Close: so only our side is shut, and the rest is read.
+    fn shut_write(&mut self, key: Key) {
+        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
+        link.lingering = true;
+        if link.socket.shutdown(Shutdown::Write).is_err() {
+            self.finish(key);
+        } else if link.readable {
+            link.read_on(&mut self.context);
+        }
+    }
+
+    /// Takes a connection off the table.
+    fn finish(&mut self, key: Key) {
+        let Some(mut peer) = self.peers.remove(key) else { return };
+        peer.link.unsubscribe_all(&mut self.context);
+        peer.link.connection.receive_eof();
+        peer.tell_closed(&self.context);
+        self.shared.leave(self.context.worker, peer.link.admission);
+        peer.link.log_end(&self.context);
+    }
+
+    // ---- mail ----------------------------------------------------------------------------------
+
+    fn open_mail(&mut self) {
+        if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
+            self.begin_stop();
+        }
+        self.context.sort_mail();
+        let mut posts = mem::take(&mut self.context.posts);
+        for post in posts.drain(..) {
+            match post {
+                Post::Socket(_, _, admission) if self.stop_at.is_some() => {
+                    self.shared.leave(self.context.worker, admission);
+                }
+                Post::Socket(socket, addr, admission) => self.welcome(socket, addr, admission),
+                Post::Letter(Letter::Errand(id, errand)) => self.run_errand(id, errand),
+                Post::Letter(Letter::Publication(publication)) => {
+                    self.context.topics.take_in(publication);
+                }
+            }
+            self.flush_early();
+        }
+        posts.append(&mut self.context.posts);
+        self.context.posts = posts;
+    }
+
+    fn run_errand(&mut self, id: PeerId, errand: Errand) {
+        let key = Key { slot: id.slot, generation: id.generation };
+        let done = self.peers.get_mut(key).is_some_and(|peer| {
+            Serving::new(peer, &mut self.context)
+                .call_link(|call| match errand {
+                    Errand::Send(message) => call.send(message),
+                    Errand::Ping(payload) => call.ping(&payload),
+                    Errand::Close(code, reason) => call.close(code, &reason),
+                })
+                .is_ok()
+        });
+        if !done {
+            self.context.counters.undelivered.add(1);
+        }
+        self.settle(key);
+    }
+
+    fn begin_stop(&mut self) {
+        self.acceptor = None;
+        self.stop_at = Some(self.context.now + STOP_WITHIN);
+        for key in self.peers.keys() {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            if peer.link.connection.state() == State::Connecting {
+                self.finish(key);
+                continue;
+            }
+            // One that is closing already goes on with that.
+            Serving::new(peer, &mut self.context)
+                .call_link(|call| call.close(CloseCode::GOING_AWAY, "server stops").ok());
+            self.settle(key);
+            self.flush_early();
+        }
+    }
+
+    // ---- time ----------------------------------------------------------------------------------
+
+    fn expire(&mut self) {
+        let now = self.context.now;
+        while let Some((tick, keys)) = self.context.timers.pop(now) {
+            for &key in &keys {
+                // An entry that another one has overtaken is stale.
+                if let Some(peer) = self.peers.get_mut(key)
+                    && peer.link.armed == tick
+                {
+                    peer.link.armed = Default::default();
+                    self.expire_peer(key);
+                }
+            }
+            self.context.timers.give_back(keys);
+        }
+        for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
+            job.next = now + job.period;
+            if catch_unwind(AssertUnwindSafe(|| (job.run)(now))).is_err() {
+                self.context.counters.panics.add(1);
+                log::error!("a periodic job panicked");
+            }
+        }
+        if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
+            self.peers.keys().into_iter().for_each(|key| self.finish(key));
+        }
+    }
+
+    fn expire_peer(&mut self, key: Key) {
+        let now = self.context.now;
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let connection = &mut peer.link.connection;
+        let passed = connection.next_deadline().is_some_and(|deadline| deadline <= now);
+        if peer.link.is_stuck(now) {
+            let cause = CloseCause::Timeout(Timeout::Write);
+            peer.link.connection.disconnect(cause, CloseCode::ABNORMAL, "nothing was taken");
+            self.finish(key);
+            return;
+        }
+        match peer.link.connection.state() {
+            State::Open if passed => {
+                let output = &mut self.context.output;
+                let start = output.len();
+                peer.link.connection.handle_timeout(now, output);
+                peer.link.leave(start, &mut self.context);
+                peer.link.arm(&mut self.context);
+                self.settle(key);
+            }
+            // A request had begun: say why it goes unanswered.
+            State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
+                let cause = CloseCause::Timeout(Timeout::Handshake);
+                Serving::new(peer, &mut self.context).refuse(HandshakeError::Timeout, cause);
+                self.settle(key);
+            }
+            State::Connecting
+            | State::CloseSent
+            | State::CloseReceived
+            | State::CloseExchanged
+            | State::Closed
+                if passed =>
+            {
+                peer.link.connection.handle_timeout(now, &mut Vec::new());
+                self.finish(key);
+            }
+            State::Connecting
+            | State::Open
+            | State::CloseSent
+            | State::CloseReceived
+            | State::CloseExchanged
+            | State::Closed => peer.link.arm(&mut self.context),
+        }
+    }
+
+    // ---- flush ---------------------------------------------------------------------------------
+
+    /// Keeps the turn's output and publications within bounds.
+    fn flush_early(&mut self) {
+        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.waiting() > MAX_LETTERS {
+            self.context.sort_mail();
+            self.flush();
+        }
+    }
+
+    /// Writes what the turn has for each connection: once for each. What is sent over it in answer
+    /// leaves with the next turn.
+    fn flush(&mut self) {
+        self.fan_out();
+        let mut flushed = mem::take(&mut self.context.flushed);
+        let mut deferred = mem::take(&mut self.context.deferred);
+        for entry in deferred.drain(..) {
+            let Some(Peer { link, .. }) = self.peers.get_mut(entry.key()) else { continue };
+            link.flush_deferred(&entry, &mut self.context);
+            if link.lost || link.backlog() > 0 {
+                flushed.push(entry.key());
+            }
+        }
+        self.context.deferred = deferred;
+        self.context.output.clear();
+        while let Some(key) = self.context.dirty.pop() {
+            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+                link.flush_outbox(&mut self.context);
+                flushed.push(key);
+            }
+        }
+        for key in flushed.drain(..) {
+            self.after_flush(key);
+        }
+        self.context.flushed = flushed;
+        self.end_connections();
+    }
+
+    /// Gives each topic's publications to its members.
+    fn fan_out(&mut self) {
+        while let Some(mut batch) = self.context.topics.next_batch() {
+            for (key, news) in batch.news() {
+                if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+                    link.publish(news, &mut self.context);
+                }
+            }
+            self.context.topics.give_back(batch);
+        }
+        while let Some(key) = self.context.unsettled.pop() {
+            self.settle(key);
+        }
+    }
+
+    /// A socket took something, or failed: goes on with whoever waited for that.
+    fn after_flush(&mut self, key: Key) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if !peer.link.lost && peer.link.has_drained() {
+            Serving::new(peer, &mut self.context).drained();
+            if peer.link.readable || peer.link.stash.is_some() {
+                peer.link.read_on(&mut self.context);
+            }
+        }
+        self.settle(key);
+    }
+}
+
+fn token_of(key: Key) -> Token {
+    // On 64 bits a token names a connection for ever; on 32 bits it names its place, and an event that
+    // comes too late is one more wake-up for nothing.
+    Token(((u64::from(key.generation) & 0x7fff_ffff) << 32 | u64::from(key.slot)) as usize)
+}

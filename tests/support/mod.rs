@@ -1,0 +1,231 @@
+//! A plain blocking client over the engine, for tests where sockets are the matter.
+#![allow(dead_code, reason = "each test uses its own part")]
+
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use chinwag::{
+    CloseCode, CloseReason, Frame, Message, Router, Server, ServerBuilder, Stopper,
+    protocol::{
+        buffer::Pool,
+        connection::{Connection, Event, Mode, Settings, State},
+        limits::{Limits, Timeouts},
+    },
+};
+
+/// Nothing in a test takes longer than this.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server on a port of its own; stopped and joined when dropped.
+pub struct Running {
+    pub addr: SocketAddr,
+    pub stopper: Stopper,
+    pub counters: Arc<chinwag::server::Counters>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    pub fn start(builder: ServerBuilder) -> Self {
+        let server = builder.bind("127.0.0.1:0").expect("a port is free");
+        let (addr, stopper, counters) = (server.local_addr(), server.stopper(), server.counters());
+        let thread = Some(thread::spawn(move || server.run()));
+        Self { addr, stopper, counters, thread }
+    }
+
+    pub fn router(router: Router) -> Self {
+        Self::start(Server::builder().router(router).workers(2))
+    }
+
+    pub fn connect(&self, path: &str) -> Client {
+        Client::connect(self.addr, path)
+    }
+
+    /// Stops it, and gives how long that took.
+    pub fn stop(mut self) -> Duration {
+        let start = Instant::now();
+        self.stopper.stop();
+        self.thread.take().unwrap().join().unwrap().unwrap();
+        start.elapsed()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.stopper.stop();
+            let ended = thread.join();
+            if !thread::panicking() {
+                ended.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+/// A message with bytes of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// One client connection.
+pub struct Client {
+    pub socket: TcpStream,
+    connection: Connection,
+    pool: Pool,
+    unread: Vec<u8>,
+    said: std::collections::VecDeque<Said>,
+}
+
+impl Client {
+    pub fn connect(addr: SocketAddr, path: &str) -> Self {
+        Self::try_connect(addr, path).unwrap_or_else(|answer| panic!("{path}: {answer}"))
+    }
+
+    /// Connects, or gives the whole HTTP answer.
+    pub fn try_connect(addr: SocketAddr, path: &str) -> Result<Self, String> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        let mut socket = open(addr);
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            match socket.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                Ok(_) => break,
+                Err(error) => panic!("no answer to the request: {error}"),
+            }
+        }
+        if !head.starts_with(b"HTTP/1.1 101 ") {
+            socket.read_to_end(&mut head).ok();
+            return Err(String::from_utf8_lossy(&head).into_owned());
+        }
+        assert!(head.windows(28).any(|value| value == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let limits = Limits { max_frame: 1 << 26, max_message: 1 << 26, ..Limits::default() };
+        let timeouts = Timeouts { ping_period: None, ..Timeouts::default() };
+        let settings = Arc::new(Settings { limits, timeouts, mode: Mode::Messages });
+        let now = Instant::now();
+        let mut connection = Connection::client(Arc::clone(&settings), [7; 32], now);
+        connection.upgrade(settings, now);
+        let (unread, said) = Default::default();
+        Ok(Self { socket, connection, pool: Pool::new(1 << 20), unread, said })
+    }
+
+    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
+        let mut wire = Vec::new();
+        self.connection.send(&message.into(), &mut wire).unwrap();
+        self.socket.write_all(&wire).unwrap();
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, wire: &[u8]) {
+        self.socket.write_all(wire).unwrap();
+    }
+
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        let mut wire = Vec::new();
+        self.connection.close(code, reason, Instant::now(), &mut wire).unwrap();
+        self.socket.write_all(&wire).unwrap();
+    }
+
+    /// The next message, or `None` once the connection has ended.
+    pub fn recv(&mut self) -> Option<Said> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Some(said) = self.said.pop_front() {
+                return Some(said);
+            }
+            if !self.connection.state().receives() {
+                return None;
+            }
+            let read = match self.socket.read(&mut buffer) {
+                Ok(0) | Err(_) if self.connection.close_reason().is_some() => return None,
+                Ok(0) => {
+                    self.connection.receive_eof();
+                    return None;
+                }
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    panic!("nothing came within the deadline")
+                }
+                Err(_) => {
+                    self.connection.receive_eof();
+                    return None;
+                }
+            };
+            self.take(&mut buffer[..read]);
+        }
+    }
+
+    fn take(&mut self, mut input: &mut [u8]) {
+        let mut wire = Vec::new();
+        while let Some(event) =
+            self.connection.receive(&mut input, Instant::now(), &mut self.pool, &mut wire)
+        {
+            match event {
+                Event::Message(Message::Text(text)) => {
+                    self.said.push_back(Said::Text(text.to_string()));
+                }
+                Event::Message(Message::Binary(bytes)) => {
+                    self.said.push_back(Said::Binary(bytes.to_vec()));
+                }
+                Event::Frame(Frame { .. }) => unreachable!("not in raw mode"),
+            }
+        }
+        self.socket.write_all(&wire).ok();
+    }
+
+    /// The next message, which is text.
+    pub fn text(&mut self) -> String {
+        match self.recv() {
+            Some(Said::Text(text)) => text,
+            other => panic!("no text but {other:?}, {:?}", self.connection.close_reason()),
+        }
+    }
+
+    /// Reads on to the end of TCP; gives why the connection ended.
+    pub fn end(&mut self) -> CloseReason {
+        while self.recv().is_some() {}
+        let mut rest = Vec::new();
+        self.socket.read_to_end(&mut rest).ok();
+        if self.connection.state() != State::Closed {
+            self.connection.receive_eof();
+        }
+        self.connection.close_reason().expect("it has ended").clone()
+    }
+}
+
+/// A socket whose reads end at the deadline.
+pub fn open(addr: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(addr).expect("the server listens");
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.set_write_timeout(Some(DEADLINE)).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
+}
+
+/// Sends `request` and gives the whole answer.
+pub fn http(addr: SocketAddr, request: &str) -> String {
+    let mut socket = open(addr);
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
