@@ -22,12 +22,15 @@ impl Utf8Checker {
     /// [`ProtocolError::InvalidUtf8`] as soon as no continuation could make the text valid; the
     /// checker is of no use after that.
     pub fn check(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+        if self.tail_len == 0 && piece.len() <= SHORT && piece.is_ascii() {
+            return Ok(());
+        }
         let piece = self.finish_tail(piece)?;
         if piece.is_empty() {
             return Ok(());
         }
         let (whole, tail) = piece.split_at(piece.len() - unfinished(piece));
-        if basic::from_utf8(whole).is_err() || !is_prefix(tail) {
+        if basic::from_utf8(whole).is_err() || !(tail.is_empty() || is_prefix(tail)) {
             return Err(ProtocolError::InvalidUtf8);
         }
         self.keep(tail);
@@ -63,10 +66,16 @@ impl Utf8Checker {
     }
 
     fn keep(&mut self, tail: &[u8]) {
-        self.tail[..tail.len()].copy_from_slice(tail);
+        for (kept, byte) in self.tail.iter_mut().zip(tail) {
+            *kept = *byte;
+        }
         self.tail_len = tail.len() as u8;
     }
 }
+
+/// Bytes of a piece up to which ASCII, as most short text is, is looked for first: vectors take a
+/// moment to start.
+const SHORT: usize = 1 << 10;
 
 /// How many bytes at the end of `piece` begin a character that `piece` does not finish.
 fn unfinished(piece: &[u8]) -> usize {
