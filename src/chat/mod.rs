@@ -90,6 +90,18 @@ impl Default for ChatLimits {
 }
 
 /// A chat: rooms that people meet in. Clones are the same chat.
+///
+/// ```
+/// use chinwag::{Request, Router, chat::Chat};
+///
+/// let chat = Chat::default();
+/// let by_path = chat.clone();
+/// let router = Router::new()
+///     .service("/chat", move |request: &Request<'_>| chat.service(request))
+///     .service("/chat/{room}", move |request: &Request<'_>| by_path.service(request));
+/// ```
+///
+/// Something has to call [`Chat::pulse`] about once a second.
 #[derive(Clone)]
 pub struct Chat(Arc<Shared>);
 
@@ -131,7 +143,7 @@ impl Chat {
         let room = request.param("room").or(query.as_deref()).unwrap_or(LOBBY);
         match self.room_name(room) {
             Ok(room) => Ok(Member::new(self.clone(), room)),
-            Err(why) => Err(Answer::text(400, format!("That is no name for a room: {why}."))),
+            Err(why) => Err(Answer::text(400, format!("this is no name for a room: {why}"))),
         }
     }
 

@@ -458,7 +458,7 @@ fn a_request_for_a_room_without_a_name_is_refused() {
         (&format!("/chat?room={}", "%C4%B0".repeat(32)), "a name has at most 64 bytes"),
     ] {
         let answer = house.service(target, &[]).err().unwrap();
-        assert_eq!(answer, Answer::text(400, format!("That is no name for a room: {why}.")));
+        assert_eq!(answer, Answer::text(400, format!("this is no name for a room: {why}")));
     }
 }
 

@@ -17,8 +17,8 @@ pub struct Buffer {
     end: usize,
 }
 
-/// The smallest size a buffer takes from the allocator: bytes, headroom included.
-const MIN_SIZE: usize = 512;
+/// The least payload a buffer has room for: bytes. Every room is a power of two of them.
+const MIN_ROOM: usize = 512;
 
 impl Buffer {
     /// Bytes of payload.
@@ -81,7 +81,7 @@ impl Buffer {
     }
 
     fn grow(&mut self, more: usize, pool: &mut Pool) {
-        let mut larger = pool.take(MAX_HEADER + self.len() + more);
+        let mut larger = pool.take(self.len() + more);
         larger.bytes[larger.end..larger.end + self.len()].copy_from_slice(self.payload());
         larger.end += self.len();
         pool.put(std::mem::replace(self, larger));
@@ -127,7 +127,7 @@ impl WireBytes {
     }
 }
 
-/// Spare buffers of one thread, in sizes that are powers of two.
+/// Spare buffers of one thread, in rooms that are powers of two.
 #[derive(Debug)]
 pub struct Pool {
     spare: [Vec<Buffer>; CLASSES],
@@ -135,7 +135,7 @@ pub struct Pool {
     max_held: usize,
 }
 
-/// Sizes kept: 512 bytes to 2 MiB.
+/// Rooms kept: 512 bytes to 2 MiB.
 const CLASSES: usize = 13;
 
 impl Pool {
@@ -144,26 +144,31 @@ impl Pool {
         Self { spare: Default::default(), held: 0, max_held }
     }
 
-    /// An empty buffer of at least `size` bytes, headroom included.
-    pub fn take(&mut self, size: usize) -> Buffer {
-        let size = size.next_power_of_two().max(MIN_SIZE);
-        let spare = self.spare.get_mut(class_of(size)).and_then(Vec::pop);
+    /// An empty buffer with room for at least `len` bytes of payload.
+    pub fn take(&mut self, len: usize) -> Buffer {
+        let room = len.next_power_of_two().max(MIN_ROOM);
+        let spare = self.spare.get_mut(class_of(room)).and_then(Vec::pop);
         match spare {
             Some(buffer) => {
                 self.held -= buffer.bytes.len();
                 buffer
             }
-            None => Buffer { bytes: vec![0; size], start: MAX_HEADER, end: MAX_HEADER },
+            None => {
+                let bytes = vec![0; MAX_HEADER + room];
+                Buffer { bytes, start: MAX_HEADER, end: MAX_HEADER }
+            }
         }
     }
 
     /// Takes a buffer back.
     pub fn put(&mut self, mut buffer: Buffer) {
         let size = buffer.bytes.len();
-        if size < MIN_SIZE || !size.is_power_of_two() || self.held + size > self.max_held {
+        // One that came from elsewhere has another size.
+        let room = size.saturating_sub(MAX_HEADER);
+        if room < MIN_ROOM || !room.is_power_of_two() || self.held + size > self.max_held {
             return;
         }
-        if let Some(spare) = self.spare.get_mut(class_of(size)) {
+        if let Some(spare) = self.spare.get_mut(class_of(room)) {
             (buffer.start, buffer.end) = (MAX_HEADER, MAX_HEADER);
             spare.push(buffer);
             self.held += size;
@@ -176,8 +181,8 @@ impl Pool {
     }
 }
 
-fn class_of(size: usize) -> usize {
-    (size.ilog2() - MIN_SIZE.ilog2()) as usize
+fn class_of(room: usize) -> usize {
+    (room.ilog2() - MIN_ROOM.ilog2()) as usize
 }
 
 /// Payload bytes: a slice of what was read, or a buffer where they came in pieces.
@@ -231,7 +236,8 @@ mod tests {
             let piece = vec![round as u8; 97];
             buffer.append(&piece, &mut pool);
             expected.extend(piece);
-            assert!(buffer.bytes.len() <= (2 * (buffer.len() + MAX_HEADER)).max(MIN_SIZE));
+            let room = buffer.bytes.len() - MAX_HEADER;
+            assert!(room <= (2 * buffer.len()).max(MIN_ROOM));
         }
         assert_eq!(buffer.payload(), expected);
     }
@@ -261,11 +267,12 @@ mod tests {
 
     #[test]
     fn a_pool_keeps_at_most_its_bound() {
-        let mut pool = Pool::new(1024);
+        let size = 512 + MAX_HEADER;
+        let mut pool = Pool::new(2 * size);
         let buffers: Vec<_> = (0..3).map(|_| pool.take(512)).collect();
         buffers.into_iter().for_each(|buffer| pool.put(buffer));
-        assert_eq!(pool.held(), 1024);
+        assert_eq!(pool.held(), 2 * size);
         assert!(pool.take(512).is_empty());
-        assert_eq!(pool.held(), 512);
+        assert_eq!(pool.held(), size);
     }
 }

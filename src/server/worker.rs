@@ -464,6 +464,10 @@ impl Worker {
             return;
         }
         match peer.link.connection.state() {
+            State::Open if passed && peer.link.full => {
+                peer.link.connection.excuse_silence(now);
+                peer.link.arm(&mut self.context);
+            }
             State::Open if passed => {
                 let output = &mut self.context.output;
                 let start = output.len();

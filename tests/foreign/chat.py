@@ -153,10 +153,10 @@ async def rooms(url):
     newcomer = await NodeMember.enter(url + "/chat?room=tea")
     heard = [await next_said(newcomer) for _ in range(2)]
     assert heard[0].startswith("You've logged in as [user"), heard
-    equal(heard[1], "[grace]: milk first")
+    equal(heard[1], "(earlier) [grace]: milk first")
 
     await coffee.say("/join tea")
-    equal(await next_said(coffee), "[grace]: milk first")
+    equal(await next_said(coffee), "(earlier) [grace]: milk first")
     await coffee.say("may I?")
     for member in (coffee, tea, newcomer):
         equal(await next_said(member), "[linus]: may I?")

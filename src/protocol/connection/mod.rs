@@ -281,6 +281,15 @@ impl Connection {
         }
     }
 
+    /// The owner does not read from the peer for now, so its silence says nothing: the wait for its
+    /// bytes or its Pong begins anew. A peer that takes nothing either has the owner's own deadline,
+    /// [`Timeouts::write`].
+    pub fn excuse_silence(&mut self, now: Instant) {
+        if self.state == State::Open {
+            self.since = now;
+        }
+    }
+
     /// Says whether earlier output is still waiting for the peer. While it is, Pings are not answered
     /// but for the latest one (§5.5.3), whose Pong is in `output` when the peer has caught up.
     pub fn set_behind(&mut self, behind: bool, output: &mut Vec<u8>) {
@@ -320,7 +329,8 @@ impl Connection {
     /// does not mask: the bytes it gives are to be sent right behind `output`.
     ///
     /// # Errors
-    /// As [`send`](Self::send); the payload is dropped then.
+    /// As [`send`](Self::send), and [`SendError::IllegalFrame`] for an opcode that is no type of message
+    /// (§5.6); the payload is dropped then.
     pub fn send_owned(
         &mut self,
         opcode: Opcode,
@@ -328,6 +338,9 @@ impl Connection {
         output: &mut Vec<u8>,
     ) -> Result<Option<WireBytes>, SendError> {
         self.check_may_send()?;
+        if !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(SendError::IllegalFrame);
+        }
         if self.role == Role::Client {
             self.push_frame(opcode, payload.payload(), output);
             return Ok(None);

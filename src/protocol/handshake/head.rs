@@ -80,8 +80,8 @@ impl Scan {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
             self.check_start(byte)?;
-            let text = text_len(&piece[at..]);
-            if text > 0 {
+            if !byte.is_ascii_control() {
+                let text = text_len(&piece[at..]);
                 self.text(text, limits)?;
                 at += text;
                 continue;
@@ -131,6 +131,7 @@ impl Scan {
     /// Takes a control character; whether it ends the head.
     fn control(&mut self, byte: u8, limits: &Limits) -> Result<bool, HandshakeError> {
         match (byte, self.after_cr) {
+            (b'\t', _) => self.text(1, limits).map(|()| false),
             (b'\n', true) => {
                 self.after_cr = false;
                 self.count(1, limits)?;
@@ -160,13 +161,47 @@ impl Scan {
 /// The first byte of a TLS record that carries a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How many bytes at the front of `bytes` are no control characters; a tab is none.
+/// How many bytes at the front of `bytes` are no control characters.
 fn text_len(bytes: &[u8]) -> usize {
-    let is_control = |byte: &u8| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f;
-    // In sixteens without a branch, which the compiler makes one comparison each.
-    let has_control =
-        |chunk: &&[u8; 16]| chunk.iter().fold(false, |any, byte| any | is_control(byte));
-    let (chunks, _) = bytes.as_chunks::<16>();
-    let whole = 16 * chunks.iter().take_while(|chunk| !has_control(chunk)).count();
-    whole + bytes[whole..].iter().take_while(|byte| !is_control(byte)).count()
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let controls = find_controls(u64::from_le_bytes(*word));
+        if controls != 0 {
+            return 8 * at + controls.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len() + tail.iter().take_while(|byte| !byte.is_ascii_control()).count()
+}
+
+/// The lowest bit set is in the lowest byte of `word` that is a control character; zero where none is.
+/// Bytes above that one may be marked without being one, as a subtraction borrows from them.
+fn find_controls(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete_is_zero = word ^ (ONES * 0x7f);
+    let delete = delete_is_zero.wrapping_sub(ONES) & !delete_is_zero;
+    (below_space | delete) & (ONES * 0x80)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_found_at_every_place() {
+        for len in 0..40 {
+            for byte in 0..=u8::MAX {
+                for at in 0..len {
+                    // Neighbours from which a subtraction would borrow, and those that it would mark.
+                    for (below, above) in [(b' ', b' '), (b'~', b'~'), (0xff, 0x80), (0x80, 0xff)] {
+                        let mut bytes = vec![below; len];
+                        bytes[at..].fill(above);
+                        bytes[at] = byte;
+                        let expected = if byte.is_ascii_control() { at } else { len };
+                        assert_eq!(text_len(&bytes), expected, "{byte:#x} at {at} of {len}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -81,8 +81,7 @@ impl End {
             }
             Act::Wait(millis) => self.endpoint.wait(Duration::from_millis(*millis)),
             Act::Behind(behind) => {
-                let Endpoint { connection, output, .. } = &mut self.endpoint;
-                connection.set_behind(*behind, output);
+                self.endpoint.set_behind(*behind);
             }
             Act::Break(bytes) => {
                 self.broken = true;

@@ -207,6 +207,10 @@ impl Endpoint {
         self.connection.ping(payload, &mut self.output)
     }
 
+    fn set_behind(&mut self, behind: bool) {
+        self.connection.set_behind(behind, &mut self.output);
+    }
+
     fn close(&mut self, code: u16, reason: &str) -> Result<(), SendError> {
         self.connection.close(CloseCode(code), reason, self.now, &mut self.output)
     }

@@ -52,9 +52,9 @@ fn assert_sends_nothing(mut endpoint: Endpoint) {
     let Endpoint { connection, output, .. } = &mut endpoint;
     let owned = connection.send_owned(Opcode::Text, Buffer::default(), output);
     assert_eq!(owned.map(|_| ()), Err(SendError::NotOpen), "{name}");
-    connection.set_behind(true, output);
-    connection.set_behind(false, output);
-    assert!(!connection.takes_framed(), "{name}");
+    endpoint.set_behind(true);
+    endpoint.set_behind(false);
+    assert!(!endpoint.connection.takes_framed(), "{name}");
     assert_eq!(endpoint.sent(), [], "{name}");
 }
 
@@ -145,6 +145,20 @@ fn what_one_side_sends_the_other_reads() {
     }
 }
 
+/// A Close or a fragment has rules of its own, which a message passes by.
+#[test]
+fn only_text_and_binary_are_types_of_messages() {
+    for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
+        for role in ROLES {
+            let mut endpoint = Endpoint::open(role, &Settings::default());
+            let Endpoint { connection, output, .. } = &mut endpoint;
+            let sent = connection.send_owned(opcode, Buffer::default(), output).map(|_| ());
+            assert_eq!(sent, Err(SendError::IllegalFrame), "{opcode:?}, {role:?}");
+            assert_eq!(endpoint.sent(), [], "{opcode:?}, {role:?}");
+        }
+    }
+}
+
 #[test]
 fn a_client_masks_every_frame_with_a_fresh_key() {
     let mut client = Endpoint::open(Role::Client, &Settings::default());
@@ -181,8 +195,7 @@ fn a_ping_is_answered_with_its_payload() {
 fn a_peer_that_is_behind_gets_a_pong_for_its_latest_ping_only() {
     for role in ROLES {
         let mut endpoint = Endpoint::open(role, &Settings::default());
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(true, output);
+        endpoint.set_behind(true);
         endpoint.hear_frames(&[
             bare(PING, "1"),
             bare(TEXT, "and"),
@@ -190,11 +203,11 @@ fn a_peer_that_is_behind_gets_a_pong_for_its_latest_ping_only() {
             bare(PING, "3"),
         ]);
         assert_eq!((endpoint.sent(), &endpoint.seen[..]), (vec![], &[text("and")][..]));
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(true);
+        assert_eq!(endpoint.sent(), [], "still behind");
+        endpoint.set_behind(false);
         assert_eq!(endpoint.sent(), [bare(PONG, "3")]);
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(false);
         assert_eq!(endpoint.sent(), [], "once only");
         endpoint.hear_frames(&[bare(PING, "4")]);
         assert_eq!(endpoint.sent(), [bare(PONG, "4")]);
@@ -217,13 +230,11 @@ fn a_held_pong_is_dropped_once_a_close_is_out() {
     ];
     for (name, end) in ways {
         let mut endpoint = Endpoint::open(Role::Server, &Settings::default());
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(true, output);
+        endpoint.set_behind(true);
         endpoint.hear_frames(&[bare(PING, "held")]);
         end(&mut endpoint);
         assert!(endpoint.connection.held_pong.is_none(), "{name}");
-        let Endpoint { connection, output, .. } = &mut endpoint;
-        connection.set_behind(false, output);
+        endpoint.set_behind(false);
         let firsts: Vec<_> = endpoint.sent().into_iter().map(|(first, _)| first).collect();
         assert_eq!(firsts, [CLOSE], "{name}");
     }
@@ -302,8 +313,7 @@ fn only_the_matching_pong_settles_a_ping_and_nothing_postpones_it() {
 #[test]
 fn a_peer_that_sends_and_never_reads_is_pinged_out() {
     let mut server = Endpoint::open(Role::Server, &Settings::default());
-    let Endpoint { connection, output, .. } = &mut server;
-    connection.set_behind(true, output);
+    server.set_behind(true);
     server.wait(seconds(20));
     for _ in 0..20 {
         assert_eq!(server.state(), State::Open);
@@ -383,6 +393,10 @@ fn a_close_between_fragments_is_answered_with_its_own_code() {
             every_way("close between fragments", role, &Settings::default(), &wire(role, &heard));
         assert_eq!((outcome.seen, outcome.sent), (vec![], vec![close_frame(1000, "done")]));
         assert_eq!(outcome.state, State::CloseExchanged);
+
+        let mut endpoint = Endpoint::open(role, &Settings::default());
+        endpoint.hear_frames(&heard);
+        assert!(endpoint.connection.incoming.is_none(), "nobody asks for the half any more");
     }
 }
 
@@ -691,7 +705,7 @@ fn the_end_of_tcp_is_1006_only_where_nothing_came_before() {
 /// Whatever ends a connection first is what its owner is told, whatever comes after it.
 #[test]
 fn the_first_cause_wins() {
-    let ends: [End; 7] = [
+    let ends: [End; 8] = [
         ("our close", |endpoint| _ = endpoint.close(1001, "bye")),
         ("the peer's close", |endpoint| endpoint.hear_frames(&[close_frame(4000, "enough")])),
         ("a broken rule", |endpoint| endpoint.hear_frames(&[bare(0x83, "")])),
@@ -702,6 +716,10 @@ fn the_first_cause_wins() {
         }),
         ("giving up", |endpoint| {
             endpoint.give_up(CloseCause::Local, CloseCode::TRY_AGAIN_LATER, "too slow")
+        }),
+        ("our end of TCP", |endpoint| {
+            let cause = CloseCause::Timeout(Timeout::Write);
+            endpoint.connection.disconnect(cause, CloseCode::ABNORMAL, "stuck");
         }),
         ("the end of TCP", |endpoint| endpoint.connection.receive_eof()),
     ];
@@ -716,6 +734,7 @@ fn the_first_cause_wins() {
         (CloseCause::Protocol(ProtocolError::InvalidUtf8), 1007, "text is not valid UTF-8"),
         (CloseCause::Timeout(Timeout::Pong), 1011, "Ping timeout"),
         (CloseCause::Local, 1013, "too slow"),
+        (CloseCause::Timeout(Timeout::Write), 1006, "stuck"),
         (CloseCause::Lost, 1006, "connection was closed without close frame"),
     ];
     for role in ROLES {

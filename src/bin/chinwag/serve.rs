@@ -1,0 +1,137 @@
+//! `chinwag serve`: the chat and the endpoints for tests, until a signal comes.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    process, thread,
+    time::Duration,
+};
+
+use chinwag::{
+    Limits, Request, Router, Server, Stopper, Timeouts,
+    chat::{Chat, ChatLimits},
+    router::{Origins, Route},
+    web,
+};
+use log::{debug, info, warn};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    args::{AllowOrigin, Serve},
+    endpoints::{Echo, RawEcho},
+};
+
+/// Largest frame and message of the chat, in bytes: what people write is shorter.
+const CHAT_MESSAGE: usize = 64 << 10;
+
+/// File descriptors kept for what is no connection: pollers, the listener, standard streams.
+const OTHER_FILES: u64 = 32;
+
+/// A server as `options` have it, listening but not yet running.
+///
+/// # Errors
+/// The address is none, or cannot be listened on.
+pub fn bind(options: &Serve) -> io::Result<Server> {
+    let limits = Limits {
+        max_frame: options.max_frame_size,
+        max_message: options.max_message_size,
+        ..Limits::default()
+    };
+    let timeouts = Timeouts {
+        ping_period: Some(options.ping_period).filter(|period| !period.is_zero()),
+        pong: options.timeout,
+        ..Timeouts::default()
+    };
+    let most = most_connections();
+    let chat = Chat::new(ChatLimits::default());
+    let pulse = chat.clone();
+    let mut server = Server::builder()
+        .router(router(&chat, &limits).allow_origins(origins(&options.allow_origin)))
+        .limits(limits)
+        .timeouts(timeouts)
+        .max_connections(options.max_connections.map_or(most, usize::from))
+        .every(Duration::from_secs(1), move |now| pulse.pulse(now));
+    if let Some(workers) = options.workers {
+        server = server.workers(workers.into());
+    }
+    server.bind(&*options.listen)
+}
+
+fn router(chat: &Chat, limits: &Limits) -> Router {
+    let chat_limits = Limits {
+        max_frame: limits.max_frame.min(CHAT_MESSAGE),
+        max_message: limits.max_message.min(CHAT_MESSAGE),
+        ..limits.clone()
+    };
+    let enter = || {
+        let chat = chat.clone();
+        Route::new(move |request: &Request<'_>| chat.service(request)).limits(chat_limits.clone())
+    };
+    Router::new()
+        .get("/", |_: &Request<'_>| web::page())
+        .route("/chat", enter())
+        .route("/chat/{room}", enter())
+        .service("/echo", |_: &Request<'_>| Echo)
+        .service_raw("/raw", |_: &Request<'_>| RawEcho)
+}
+
+fn origins(allowed: &[AllowOrigin]) -> Origins {
+    allowed
+        .iter()
+        .map(|allowed| match allowed {
+            AllowOrigin::Any => None,
+            AllowOrigin::Only(origin) => Some(origin.clone()),
+        })
+        .collect::<Option<_>>()
+        .map_or(Origins::Any, Origins::List)
+}
+
+/// Runs until a signal comes.
+///
+/// # Errors
+/// The system has no thread or no poller for us.
+pub fn run(server: Server) -> io::Result<()> {
+    stop_on_signal(server.stopper())?;
+    // A stdout that nobody reads is no reason not to serve.
+    announce(server.local_addr()).ok();
+    server.run()
+}
+
+/// The first line is for programs, so it is the address and nothing else.
+fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "http://{addr}/")?;
+    writeln!(stdout, "ws://{addr}/chat  the chat; /chat/tea is a room of its own")?;
+    writeln!(stdout, "ws://{addr}/echo  sends every message back")?;
+    writeln!(stdout, "ws://{addr}/raw   sends every frame back")?;
+    stdout.flush()
+}
+
+/// The first SIGINT or SIGTERM stops the server gracefully, the second ends the process at once.
+fn stop_on_signal(stopper: Stopper) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            info!("stopping; another signal ends it at once");
+            stopper.stop();
+        }
+        if let Some(signal) = signals.next() {
+            process::exit(128 + signal);
+        }
+    })?;
+    Ok(())
+}
+
+/// As many as there may be files, once that is as many as the system allows.
+fn most_connections() -> usize {
+    let files = rlimit::increase_nofile_limit(u64::MAX).unwrap_or_else(|error| {
+        warn!("the limit of open files is unknown: {error}");
+        1_024
+    });
+    debug!("up to {files} open files");
+    files.saturating_sub(OTHER_FILES).try_into().unwrap_or(usize::MAX).max(1)
+}
