@@ -500,7 +500,10 @@ pub(in crate::protocol) mod tests {
         #[test]
         fn what_was_encoded_decodes_to_itself(header in any_header(), behind in any::<[u8; 3]>()) {
             let (bytes, len) = header.encode();
-            let wire = [&bytes[..len], &behind].concat();
+            let mut wire = vec![];
+            header.append_to(&mut wire);
+            prop_assert_eq!(&wire, &bytes[..len]);
+            wire.extend(behind);
             let rules = HeaderRules { rsv: Rsv(7), ..rules(receiver(&header)) };
             prop_assert_eq!(decode(&wire, &rules), Ok(Some((header, len))));
         }
