@@ -21,10 +21,12 @@ impl Utf8Checker {
     /// # Errors
     /// [`ProtocolError::InvalidUtf8`] as soon as no continuation could make the text valid; the
     /// checker is of no use after that.
+    #[inline]
     pub fn check(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
-        if self.tail_len == 0 && piece.len() <= SHORT && piece.is_ascii() {
-            return Ok(());
-        }
+        if self.tail_len == 0 && is_short_text(piece) { Ok(()) } else { self.check_run(piece) }
+    }
+
+    fn check_run(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let piece = self.finish_tail(piece)?;
         if piece.is_empty() {
             return Ok(());
@@ -73,9 +75,14 @@ impl Utf8Checker {
     }
 }
 
-/// Bytes of a piece up to which ASCII, as most short text is, is looked for first: vectors take a
-/// moment to start.
-const SHORT: usize = 1 << 10;
+/// Whether `piece` is one of most pieces: short and whole. Vectors take a moment to start.
+fn is_short_text(piece: &[u8]) -> bool {
+    match piece.len() {
+        ..64 => str::from_utf8(piece).is_ok(),
+        64..=1024 => piece.is_ascii(),
+        1025.. => false,
+    }
+}
 
 /// How many bytes at the end of `piece` begin a character that `piece` does not finish.
 fn unfinished(piece: &[u8]) -> usize {
