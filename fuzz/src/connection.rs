@@ -273,7 +273,9 @@ impl Outcome {
                 assert_eq!(said, (error.close_code(), error.to_string().as_str()));
                 assert_eq!((self.state, close), (State::Closed, Some(said)));
             }
-            CloseCause::Timeout(_) | CloseCause::Lost => panic!("{reason:?}"),
+            CloseCause::Timeout(_) | CloseCause::Answered(_) | CloseCause::Lost => {
+                panic!("{reason:?}")
+            }
         }
     }
 }

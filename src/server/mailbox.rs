@@ -19,6 +19,10 @@ const MAX_LETTERS: usize = 65_536;
 /// Most bytes of letters that wait for a worker.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Letters, and bytes of them, at which a worker looks into its mailbox in the middle of a turn.
+const HEAVY_LETTERS: usize = 4_096;
+const HEAVY_BYTES: usize = 1 << 20;
+
 /// What reaches a worker.
 #[derive(Debug)]
 pub(super) enum Post {
@@ -75,9 +79,10 @@ impl Mailbox {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// How much waits: letters.
-    pub(super) fn waiting(&self) -> usize {
-        self.letters.load(Ordering::Relaxed)
+    /// Whether so much waits that it is better handed out before the turn ends.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.letters.load(Ordering::Relaxed) > HEAVY_LETTERS
+            || self.bytes.load(Ordering::Relaxed) > HEAVY_BYTES
     }
 
     /// Whether nothing waits. Another thread may post right after.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        close::{CloseCause, CloseCode},
+        close::{CloseCause, CloseCode, Timeout},
         connection::{Event, State},
         handshake::{HandshakeError, HeadReader},
     },
@@ -82,8 +82,15 @@ impl<'a> Serving<'a> {
     }
 
     /// Answers a request that becomes no connection.
-    pub(super) fn refuse(&mut self, error: HandshakeError, cause: CloseCause) {
-        self.answer_whole(&error.into(), cause);
+    fn refuse(&mut self, answer: impl Into<Answer>) {
+        let answer = answer.into();
+        self.answer(&answer.encode(false), CloseCause::Answered(answer.status));
+    }
+
+    /// Answers a request that took too long to arrive.
+    pub(super) fn refuse_late(&mut self) {
+        let answer = Answer::from(HandshakeError::Timeout);
+        self.answer(&answer.encode(false), CloseCause::Timeout(Timeout::Handshake));
     }
 
     /// Reads the opening handshake from `input`; leaves what follows it.
@@ -98,10 +105,10 @@ impl<'a> Serving<'a> {
                 reader.get_or_insert_with(|| Box::new(fresh));
                 return;
             }
-            Err(error) => return self.refuse(error, CloseCause::Local),
+            Err(error) => return self.refuse(error),
         };
         if self.link.admission == Admission::OverLimit {
-            self.answer_whole(&router::busy(), CloseCause::Local);
+            self.refuse(router::busy());
             return;
         }
         let addr = self.link.addr;
@@ -109,7 +116,7 @@ impl<'a> Serving<'a> {
             self.context.counters.panics.add(1);
             log::error!("a route panicked over a request of {addr}");
             let fault = Answer::text(500, "this server met a fault of its own");
-            self.answer_whole(&fault, CloseCause::Local);
+            self.refuse(fault);
             return;
         };
         match routed {
@@ -120,21 +127,16 @@ impl<'a> Serving<'a> {
                 self.call(|service, peer| service.opened(peer));
             }
             Routed::Answer { status, response } => {
-                self.answer(status, &response, CloseCause::Local);
+                self.answer(&response, CloseCause::Answered(status));
             }
         }
     }
 
-    fn answer_whole(&mut self, answer: &Answer, cause: CloseCause) {
-        self.answer(answer.status, &answer.encode(false), cause);
-    }
-
-    fn answer(&mut self, status: u16, answer: &[u8], cause: CloseCause) {
+    fn answer(&mut self, answer: &[u8], cause: CloseCause) {
         let Self { link, context, .. } = self;
         context.output.extend_from_slice(answer);
-        let text = format!("answered {status}");
         let now = context.now;
-        link.connection.give_up(cause, CloseCode::NO_STATUS, &text, now, &mut context.output);
+        link.connection.give_up(cause, CloseCode::ABNORMAL, "", now, &mut context.output);
         *self.stage = Stage::Ending;
     }
 

@@ -23,7 +23,6 @@ use crate::{
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
         connection::{Connection, State},
-        handshake::HandshakeError,
     },
     router::Routes,
     service::{Errand, Letter, Outgoing, PeerId},
@@ -38,9 +37,6 @@ const ACCEPTS_A_TURN: usize = 256;
 
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
-
-/// The turn's publications are handed out early when this many letters wait.
-const MAX_LETTERS: usize = 4096;
 
 /// Most readiness events taken from the system at once.
 const EVENTS: usize = 1024;
@@ -478,8 +474,7 @@ impl Worker {
             }
             // A request had begun: say why it goes unanswered.
             State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
-                let cause = CloseCause::Timeout(Timeout::Handshake);
-                Serving::new(peer, &mut self.context).refuse(HandshakeError::Timeout, cause);
+                Serving::new(peer, &mut self.context).refuse_late();
                 self.settle(key);
             }
             State::Connecting
@@ -505,7 +500,7 @@ impl Worker {
 
     /// Keeps the turn's output and publications within bounds.
     fn flush_early(&mut self) {
-        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.waiting() > MAX_LETTERS {
+        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.is_heavy() {
             self.context.sort_mail();
             self.flush();
         }
