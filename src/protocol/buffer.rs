@@ -275,4 +275,41 @@ mod tests {
         assert!(pool.take(512).is_empty());
         assert_eq!(pool.held(), size);
     }
+
+    #[test]
+    fn a_buffer_that_was_sent_comes_back_as_good_as_new() {
+        let mut pool = Pool::new(1 << 20);
+        let mut buffer = pool.take(0);
+        buffer.append(b"Hello", &mut pool);
+        let mut wire = buffer.with_header(&[0x81, 5]).unwrap();
+        wire.advance(7);
+        assert!(wire.as_slice().is_empty());
+        pool.put(wire.into_buffer());
+        assert_eq!(pool.held(), MAX_HEADER + MIN_ROOM);
+
+        let again = pool.take(0);
+        assert!(again.is_empty());
+        assert_eq!(pool.held(), 0, "the very same one");
+        assert!(again.with_header(&[0; MAX_HEADER]).is_ok(), "there is room for any header");
+    }
+
+    #[test]
+    fn a_pool_leaves_to_the_allocator_what_it_has_no_place_for() {
+        let mut pool = Pool::new(usize::MAX);
+        for (name, buffer) in [
+            ("between two classes", Buffer::from(vec![0; MAX_HEADER + 1000])),
+            ("smaller than all", Buffer::from(vec![0; MAX_HEADER + MIN_ROOM / 2])),
+            ("larger than all", Buffer::from(vec![0; MAX_HEADER + (MIN_ROOM << CLASSES)])),
+            ("nothing", Buffer::default()),
+        ] {
+            pool.put(buffer);
+            assert_eq!(pool.held(), 0, "{name}");
+        }
+        let largest = MIN_ROOM << (CLASSES - 1);
+        let buffer = pool.take(largest);
+        pool.put(buffer);
+        assert_eq!(pool.held(), MAX_HEADER + largest);
+        assert!(pool.take(largest + 1).is_empty());
+        assert_eq!(pool.held(), MAX_HEADER + largest, "it had to be made anew");
+    }
 }
