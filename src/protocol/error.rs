@@ -51,7 +51,7 @@ pub enum ProtocolError {
     },
     /// §10.4: the message is longer than [`Limits::max_message`](super::limits::Limits::max_message).
     MessageTooBig {
-        /// Bytes of payload announced by the fragments so far.
+        /// Bytes of payload announced by the fragments so far, or inflated from them.
         len: u64,
         /// Bytes of payload accepted.
         max: usize,
@@ -67,6 +67,8 @@ pub enum ProtocolError {
     MessageUnfinished,
     /// §8.1: a text message is valid UTF-8; so is a close reason (§5.5.1).
     InvalidUtf8,
+    /// RFC 7692 §7.2.2: a compressed message is a whole number of DEFLATE blocks.
+    InvalidDeflate,
     /// §5.5.1: a Close payload is empty or at least two bytes long.
     ClosePayloadTooShort,
     /// §7.4: a close code that never travels in a Close frame.
@@ -82,7 +84,7 @@ impl ProtocolError {
         match self {
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Self::ReservedBits { .. }
             | Self::ReservedOpcode { .. }
             | Self::Unmasked
@@ -98,7 +100,7 @@ impl ProtocolError {
         }
     }
 
-    /// The section of RFC 6455 that has the rule.
+    /// The section that has the rule: of RFC 6455, unless it begins with the name of another.
     pub fn section(self) -> &'static str {
         match self {
             Self::Unmasked | Self::Masked => "5.1",
@@ -111,6 +113,7 @@ impl ProtocolError {
             Self::ClosePayloadTooShort => "5.5.1",
             Self::InvalidCloseCode { .. } => "7.4",
             Self::InvalidUtf8 => "8.1",
+            Self::InvalidDeflate => "RFC 7692 7.2.2",
             Self::FrameTooBig { .. }
             | Self::MessageTooBig { .. }
             | Self::TooManyFragments { .. } => "10.4",
@@ -141,6 +144,7 @@ impl fmt::Display for ProtocolError {
             Self::NothingToContinue => f.write_str("there is no message to continue"),
             Self::MessageUnfinished => f.write_str("the message before is not finished"),
             Self::InvalidUtf8 => f.write_str("text is not valid UTF-8"),
+            Self::InvalidDeflate => f.write_str("compressed data is not valid"),
             Self::ClosePayloadTooShort => f.write_str("a close payload of one byte has no code"),
             Self::InvalidCloseCode { code } => write!(f, "close code {code} must not be sent"),
         }
@@ -221,6 +225,7 @@ mod tests {
             (E::ClosePayloadTooShort, "5.5.1", 1002, "a close payload of one byte has no code"),
             (E::InvalidCloseCode { code: 1005 }, "7.4", 1002, "close code 1005 must not be sent"),
             (E::InvalidUtf8, "8.1", 1007, "text is not valid UTF-8"),
+            (E::InvalidDeflate, "RFC 7692 7.2.2", 1007, "compressed data is not valid"),
             (E::FrameTooBig { len: 9, max: 8 }, "10.4", 1009, "frame is too big: 9, max size is 8"),
             (
                 E::MessageTooBig { len: 9, max: 8 },

@@ -3,6 +3,9 @@
 //! Header values go in, a list of [`Offer`]s comes out, and the other way round. One walk over each
 //! byte, no backtracking. What an extension does with its parameters is its own work.
 
+#[cfg(feature = "deflate")]
+pub mod deflate;
+
 use std::{borrow::Cow, fmt};
 
 /// One extension and its parameters: what a client offers, or what a server responds with (§9.1).

@@ -1,0 +1,307 @@
+//! permessage-deflate: messages compressed one by one (RFC 7692).
+//!
+//! [`Deflate`] is what an endpoint wants. The client's [`offers`](Deflate::offers) go to the server,
+//! the server's [`answer`](Deflate::answer) goes back, the client checks it
+//! ([`accept`](Deflate::accept)), and both sides know what is [`Agreed`]. A [`Compressor`] and an
+//! [`Inflater`] do the work then. Which frames are compressed is `connection`'s business.
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, fmt};
+
+pub use codec::{Compressor, Inflater};
+
+use super::{Offer, Param};
+use crate::protocol::frame::Rsv;
+
+/// The extension's name (RFC 7692 §7).
+pub const NAME: &str = "permessage-deflate";
+
+/// The bit that marks a compressed message (RFC 7692 §6).
+pub const RSV: Rsv = Rsv::RSV1;
+
+/// Window sizes that can be compressed with: the base-2 logarithm of bytes. RFC 7692 knows 8 too, which
+/// the deflate library can inflate only.
+const OWN_BITS: std::ops::RangeInclusive<u8> = 9..=15;
+
+/// The largest window, which holds where nothing else is agreed (RFC 7692 §7.1.2).
+const MAX_BITS: u8 = 15;
+
+/// What an endpoint wants of compression. `server` and `client` say whose messages are meant, so the
+/// same value serves both roles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deflate {
+    /// How hard to look for repetitions: 1 (fast) to 9 (small). Default 6.
+    pub level: u8,
+    /// Memory for the compressor beside its window: 1 (least) to 9 (most). Default 5.
+    pub mem_level: u8,
+    /// The window that the server's messages are compressed with: 9 (512 bytes) to 15 (32 KiB).
+    /// Default 12. A server takes less where the client asks for less (RFC 7692 §7.1.2.1).
+    pub server_window_bits: u8,
+    /// The window that the client's messages are compressed with: 9 to 15. Default 12. A server can
+    /// ask only clients for it that offer the parameter; from others it takes 15 (RFC 7692 §7.1.2.2).
+    pub client_window_bits: u8,
+    /// Whether the server may go on with the window of its last message. Default no.
+    pub server_takeover: bool,
+    /// Whether the client may go on with the window of its last message. Default no.
+    pub client_takeover: bool,
+    /// Bytes of payload from which on a message is compressed; a shorter one goes out plain, and the
+    /// compressor never sees it. Default 64.
+    pub min_len: usize,
+    /// Whether connections in raw mode take part. Default no. In one that does, frames come up with
+    /// their payload inflated, and what is sent is compressed fragment by fragment.
+    pub raw: bool,
+    /// Most connections of a server that are granted takeover at once, on all of its routes. Default
+    /// 1,000. Later ones are compressed without.
+    pub max_takeovers: usize,
+}
+
+impl Default for Deflate {
+    fn default() -> Self {
+        Self {
+            level: 6,
+            mem_level: 5,
+            server_window_bits: 12,
+            client_window_bits: 12,
+            server_takeover: false,
+            client_takeover: false,
+            min_len: 64,
+            raw: false,
+            max_takeovers: 1_000,
+        }
+    }
+}
+
+impl Deflate {
+    /// Whether every setting is within its range.
+    pub fn is_legal(&self) -> bool {
+        (1..=9).contains(&self.level)
+            && (1..=9).contains(&self.mem_level)
+            && OWN_BITS.contains(&self.server_window_bits)
+            && OWN_BITS.contains(&self.client_window_bits)
+    }
+
+    /// The same without takeover for anybody.
+    #[must_use]
+    pub fn without_takeover(&self) -> Self {
+        Self { server_takeover: false, client_takeover: false, ..self.clone() }
+    }
+
+    /// A server's answer to a client's `offers`: what the first acceptable of them comes to, and the
+    /// response that says so; `None` where the extension is declined (RFC 7692 §5.1, §7.1).
+    pub fn answer(&self, offers: &[Offer<'_>]) -> Option<(Agreed, Offer<'static>)> {
+        offers
+            .iter()
+            .filter(|offer| offer.name == NAME)
+            .find_map(|offer| self.agree(&Params::read(offer, Said::Offer).ok()?))
+    }
+
+    fn agree(&self, offer: &Params) -> Option<(Agreed, Offer<'static>)> {
+        // RFC 7692 §7.1.2.1: what is offered here is a demand. Eight bits cannot be compressed with.
+        let server_bits = match offer.server_bits {
+            Some(Bits::Exactly(bits)) if !OWN_BITS.contains(&bits) => return None,
+            Some(Bits::Exactly(bits)) => bits.min(self.server_window_bits),
+            Some(Bits::Any) | None => self.server_window_bits,
+        };
+        // RFC 7692 §7.1.2.2: a client that does not offer the parameter cannot be asked for it.
+        let client_bits = match offer.client_bits {
+            Some(Bits::Exactly(bits)) => bits.min(self.client_window_bits),
+            Some(Bits::Any) => self.client_window_bits,
+            None => MAX_BITS,
+        };
+        let agreed = Agreed {
+            server_window_bits: server_bits,
+            client_window_bits: client_bits,
+            server_takeover: self.server_takeover && !offer.server_no_takeover,
+            client_takeover: self.client_takeover && !offer.client_no_takeover,
+        };
+        let response = Params {
+            server_no_takeover: !agreed.server_takeover,
+            client_no_takeover: !agreed.client_takeover,
+            // A window that the client has not asked about may stay our own affair.
+            server_bits: offer.server_bits.map(|_| Bits::Exactly(server_bits)),
+            client_bits: (client_bits < MAX_BITS).then_some(Bits::Exactly(client_bits)),
+        };
+        Some((agreed, response.write()))
+    }
+
+    /// A client's offers, the preferred one first: with the windows of the settings, then without a
+    /// demand for the server's, which not every server can keep.
+    pub fn offers(&self) -> Vec<Offer<'static>> {
+        let preferred = Params {
+            server_no_takeover: !self.server_takeover,
+            client_no_takeover: !self.client_takeover,
+            server_bits: (self.server_window_bits < MAX_BITS)
+                .then_some(Bits::Exactly(self.server_window_bits)),
+            client_bits: Some(match self.client_window_bits {
+                MAX_BITS => Bits::Any,
+                bits => Bits::Exactly(bits),
+            }),
+        };
+        let fallback = preferred.server_bits.map(|_| Params { server_bits: None, ..preferred });
+        [Some(preferred), fallback].iter().flatten().map(Params::write).collect()
+    }
+
+    /// A client's verdict on the server's `response` to its [`offers`](Self::offers).
+    ///
+    /// # Errors
+    /// [`Unacceptable`]: the connection is given up (RFC 7692 §5.1).
+    pub fn accept(&self, response: &Offer<'_>) -> Result<Agreed, Unacceptable> {
+        let params = Params::read(response, Said::Response)?;
+        // RFC 7692 §7.1.1.1: what was asked for is granted, or the offer is declined.
+        if !self.server_takeover && !params.server_no_takeover {
+            return Err(Unacceptable::ServerTakeover);
+        }
+        let server_window_bits = match params.server_bits {
+            Some(Bits::Exactly(bits)) if bits > self.server_window_bits => {
+                return Err(Unacceptable::ServerWindow);
+            }
+            Some(Bits::Exactly(bits)) => bits,
+            Some(Bits::Any) | None => MAX_BITS,
+        };
+        let client_window_bits = match params.client_bits {
+            Some(Bits::Exactly(bits)) if !OWN_BITS.contains(&bits) => {
+                return Err(Unacceptable::ClientWindow);
+            }
+            Some(Bits::Exactly(bits)) => bits.min(self.client_window_bits),
+            Some(Bits::Any) | None => self.client_window_bits,
+        };
+        Ok(Agreed {
+            server_window_bits,
+            client_window_bits,
+            server_takeover: !params.server_no_takeover,
+            client_takeover: self.client_takeover && !params.client_no_takeover,
+        })
+    }
+}
+
+/// What both sides keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Agreed {
+    /// The window of the server's messages: 8 to 15.
+    pub server_window_bits: u8,
+    /// The window of the client's messages: 8 to 15.
+    pub client_window_bits: u8,
+    /// Whether the server's messages may refer back to earlier ones.
+    pub server_takeover: bool,
+    /// Whether the client's messages may refer back to earlier ones.
+    pub client_takeover: bool,
+}
+
+/// The server's response is not one to our offers (RFC 7692 §7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// A parameter is unknown, stands there twice, or has a value that it may not have.
+    Parameter,
+    /// The server keeps its context, which it was asked not to do.
+    ServerTakeover,
+    /// The server's window is larger than was asked for.
+    ServerWindow,
+    /// The client is to use a window of 8 bits, which it cannot.
+    ClientWindow,
+}
+
+impl fmt::Display for Unacceptable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parameter => {
+                "permessage-deflate is answered with a parameter that may not be there"
+            }
+            Self::ServerTakeover => "the server does not agree to server_no_context_takeover",
+            Self::ServerWindow => "the server's window is larger than was offered",
+            Self::ClientWindow => "a client window of 8 bits is not supported",
+        })
+    }
+}
+
+impl std::error::Error for Unacceptable {}
+
+/// The four parameters (RFC 7692 §7.1).
+#[derive(Debug, Clone, Copy, Default)]
+struct Params {
+    server_no_takeover: bool,
+    client_no_takeover: bool,
+    server_bits: Option<Bits>,
+    client_bits: Option<Bits>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Bits {
+    /// The parameter without a value: only a client says so, of its own window.
+    Any,
+    Exactly(u8),
+}
+
+/// Who says it: a client that offers or a server that responds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Offer,
+    Response,
+}
+
+const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
+const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
+const SERVER_BITS: &str = "server_max_window_bits";
+const CLIENT_BITS: &str = "client_max_window_bits";
+
+impl Params {
+    /// RFC 7692 §7.1: whoever reads a parameter that is unknown, doubled or ill-valued declines.
+    fn read(offer: &Offer<'_>, said: Said) -> Result<Self, Unacceptable> {
+        let mut params = Self::default();
+        for Param { name, value } in &offer.params {
+            let is_doubled = match (*name, value.as_deref()) {
+                (SERVER_NO_TAKEOVER, None) => {
+                    std::mem::replace(&mut params.server_no_takeover, true)
+                }
+                (CLIENT_NO_TAKEOVER, None) => {
+                    std::mem::replace(&mut params.client_no_takeover, true)
+                }
+                (SERVER_BITS, Some(value)) => params.server_bits.replace(bits(value)?).is_some(),
+                (CLIENT_BITS, Some(value)) => params.client_bits.replace(bits(value)?).is_some(),
+                (CLIENT_BITS, None) if said == Said::Offer => {
+                    params.client_bits.replace(Bits::Any).is_some()
+                }
+                _ => return Err(Unacceptable::Parameter),
+            };
+            if is_doubled {
+                return Err(Unacceptable::Parameter);
+            }
+        }
+        Ok(params)
+    }
+
+    fn write(&self) -> Offer<'static> {
+        let flag = |name, is_set: bool| is_set.then_some(Param { name, value: None });
+        let window = |name, bits: Option<Bits>| {
+            bits.map(|bits| match bits {
+                Bits::Any => Param { name, value: None },
+                Bits::Exactly(bits) => Param { name, value: Some(Cow::Owned(bits.to_string())) },
+            })
+        };
+        let params = [
+            flag(SERVER_NO_TAKEOVER, self.server_no_takeover),
+            flag(CLIENT_NO_TAKEOVER, self.client_no_takeover),
+            window(SERVER_BITS, self.server_bits),
+            window(CLIENT_BITS, self.client_bits),
+        ];
+        Offer { name: NAME, params: params.into_iter().flatten().collect() }
+    }
+}
+
+/// RFC 7692 §7.1.2: a decimal integer from 8 to 15 without leading zeroes.
+fn bits(value: &str) -> Result<Bits, Unacceptable> {
+    match value {
+        "8" => Ok(8),
+        "9" => Ok(9),
+        "10" => Ok(10),
+        "11" => Ok(11),
+        "12" => Ok(12),
+        "13" => Ok(13),
+        "14" => Ok(14),
+        "15" => Ok(15),
+        _ => Err(Unacceptable::Parameter),
+    }
+    .map(Bits::Exactly)
+}
