@@ -88,6 +88,8 @@ pub enum CloseCause {
     Protocol(ProtocolError),
     /// The peer let a deadline pass.
     Timeout(Timeout),
+    /// The request was answered over HTTP, with this status, and never became a connection.
+    Answered(u16),
     /// The connection was lost without a Close frame: 1006.
     Lost,
 }
@@ -123,6 +125,7 @@ impl fmt::Display for CloseReason {
             CloseCause::Timeout(Timeout::Handshake) => "handshake timed out",
             CloseCause::Timeout(Timeout::Pong) => "ping timed out",
             CloseCause::Timeout(Timeout::Write) => "write timed out",
+            CloseCause::Answered(status) => return write!(f, "answered {status}"),
             CloseCause::Lost => "lost",
         };
         write!(f, "{who}, {} {:?}", self.code, self.text)

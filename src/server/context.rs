@@ -71,7 +71,7 @@ impl Context {
             ready: Vec::new(),
             unsettled: Vec::new(),
             ending: Vec::new(),
-            topics: Topics::default(),
+            topics: Topics::new(),
             timers: Timers::new(now),
             letterbox: mailbox.clone(),
             mailbox,
@@ -83,16 +83,25 @@ impl Context {
 
     /// Whether there is something to do before any new event comes.
     pub(super) fn has_work(&self) -> bool {
-        !(self.ready.is_empty() && self.deferred.is_empty() && self.dirty.is_empty())
+        !(self.ready.is_empty()
+            && self.deferred.is_empty()
+            && self.dirty.is_empty()
+            && self.posts.is_empty())
+            || self.topics.is_waiting()
+    }
+
+    /// Empties the mailbox, and gives where in `posts` the new letters begin.
+    pub(super) fn take_mail(&mut self) -> usize {
+        let new = self.posts.len();
+        if !self.mailbox.is_empty() {
+            self.mailbox.take(&mut self.posts);
+        }
+        new
     }
 
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
     pub(super) fn sort_mail(&mut self) {
-        if self.mailbox.is_empty() {
-            return;
-        }
-        let new = self.posts.len();
-        self.mailbox.take(&mut self.posts);
+        let new = self.take_mail();
         let is_publication = |post: &mut Post| matches!(post, Post::Letter(Letter::Publication(_)));
         for post in self.posts.extract_if(new.., is_publication) {
             if let Post::Letter(Letter::Publication(publication)) = post {
@@ -113,5 +122,92 @@ impl Context {
         if self.outboxes.len() < MAX_SPARE_OUTBOXES && outbox.is_small() {
             self.outboxes.push(outbox);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        protocol::{close::CloseCode, message::Message},
+        server::mailbox,
+        service::{Errand, Full, PeerId, PublishError, Topic},
+    };
+
+    /// A worker's context, and its mailbox.
+    fn context() -> (Context, Arc<Mailbox>) {
+        let poll = mio::Poll::new().unwrap();
+        let mailbox = Arc::new(Mailbox::new(poll.registry(), mio::Token(0)).unwrap());
+        let shared = Shared {
+            mailboxes: vec![Arc::clone(&mailbox)],
+            open: Vec::new(),
+            over_limit: Default::default(),
+            max_connections: 0,
+            counters: Default::default(),
+        };
+        (Context::new(0, &shared), mailbox)
+    }
+
+    fn errand() -> Letter {
+        let id = PeerId { worker: 0, slot: 0, generation: 0 };
+        Letter::Errand(id, Errand::Close(CloseCode::NORMAL, "".into()))
+    }
+
+    /// Takes all letters out; gives how many they were.
+    fn letters(mailbox: &Mailbox) -> usize {
+        let mut posts = Vec::new();
+        mailbox.take(&mut posts);
+        posts.len()
+    }
+
+    #[test]
+    fn mail_that_a_call_has_taken_out_is_work() {
+        // The mailbox, which is empty then, wakes nobody for it any more.
+        let (mut context, mailbox) = context();
+        assert!(!context.has_work());
+        mailbox.post(errand()).unwrap();
+        context.sort_mail();
+        assert!(mailbox.is_empty() && context.has_work());
+
+        let (mut context, _mailbox) = self::context();
+        let topic = Topic::new();
+        let subscriber = topic.join(0, &context.letterbox, None).unwrap();
+        let key = Key { slot: 0, generation: 0 };
+        let _subscription = context.topics.subscribe(key, subscriber);
+        topic.publish("news").unwrap();
+        context.sort_mail();
+        assert!(context.posts.is_empty() && context.has_work());
+    }
+
+    #[test]
+    fn all_hear_a_publication_or_nobody_does() {
+        let (context, mailbox) = context();
+        let (other_context, other) = self::context();
+        let topic = Topic::new();
+        let _here = topic.join(0, &context.letterbox, None).unwrap();
+        let _there = topic.join(1, &other_context.letterbox, None).unwrap();
+        while other.post(errand()).is_ok() {}
+        assert_eq!(topic.publish("news"), Err(PublishError::Busy));
+        assert_eq!(topic.last_offset(), 0);
+        assert_eq!([letters(&mailbox), letters(&other)], [0, mailbox::MAX_LETTERS]);
+        assert_eq!(topic.publish("news"), Ok(1));
+        assert_eq!([letters(&mailbox), letters(&other)], [1, 1]);
+    }
+
+    #[test]
+    fn a_mailbox_is_bounded_in_bytes_and_takes_one_letter_of_any_size() {
+        let (_context, mailbox) = context();
+        let id = PeerId { worker: 0, slot: 0, generation: 0 };
+        let message = Message::from(vec![0; 40 << 20]);
+        let send =
+            |mailbox: &Mailbox| mailbox.post(Letter::Errand(id, Errand::Send(message.clone())));
+        assert_eq!(send(&mailbox), Ok(()));
+        assert_eq!(send(&mailbox), Err(Full));
+        mailbox.take(&mut Vec::new());
+        assert_eq!(send(&mailbox), Ok(()));
+        mailbox.take(&mut Vec::new());
+        let message = Message::from(vec![0; 65 << 20]);
+        assert_eq!(mailbox.post(Letter::Errand(id, Errand::Send(message))), Ok(()));
+        assert_eq!(mailbox.post(errand()), Err(Full));
     }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counters {
     /// Connections taken in, those that were only told that there are too many not counted.
     pub accepted: Count,
+    /// Those of them that have ended.
+    pub ended: Count,
     /// Connections over the limit that were told so with 503.
     pub over_limit: Count,
     /// Connections over the limit that were dropped unheard, as many were being told already.

@@ -14,10 +14,14 @@ use mio::{Registry, Token, Waker, net::TcpStream};
 use crate::service::{Full, Letter, Mailbox as Letterbox};
 
 /// Most letters that wait for a worker.
-const MAX_LETTERS: usize = 65_536;
+pub(super) const MAX_LETTERS: usize = 65_536;
 
 /// Most bytes of letters that wait for a worker.
 const MAX_BYTES: usize = 64 << 20;
+
+/// Letters, and bytes of them, at which a worker looks into its mailbox in the middle of a turn.
+const HEAVY_LETTERS: usize = 4_096;
+const HEAVY_BYTES: usize = 1 << 20;
 
 /// What reaches a worker.
 #[derive(Debug)]
@@ -75,9 +79,10 @@ impl Mailbox {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// How much waits: letters.
-    pub(super) fn waiting(&self) -> usize {
-        self.letters.load(Ordering::Relaxed)
+    /// Whether so much waits that it is better handed out before the turn ends.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.letters.load(Ordering::Relaxed) > HEAVY_LETTERS
+            || self.bytes.load(Ordering::Relaxed) > HEAVY_BYTES
     }
 
     /// Whether nothing waits. Another thread may post right after.
@@ -85,10 +90,11 @@ impl Mailbox {
         self.letters.load(Ordering::SeqCst) == 0
     }
 
-    /// The worker is about to sleep; gives whether it may, as nothing waits for it.
-    pub(super) fn fall_asleep(&self) -> bool {
+    /// The worker, which is stopping or not, is about to sleep; gives whether it may, as there is no
+    /// news for it.
+    pub(super) fn fall_asleep(&self, stopping: bool) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        self.is_empty() && !self.stop.load(Ordering::SeqCst)
+        self.is_empty() && self.stop.load(Ordering::SeqCst) == stopping
     }
 
     pub(super) fn wake_up(&self) {

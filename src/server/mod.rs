@@ -278,7 +278,10 @@ impl Shared {
     /// A connection of `worker` has ended.
     fn leave(&self, worker: u32, admission: Admission) {
         let count = match admission {
-            Admission::Welcome => &self.open[worker as usize],
+            Admission::Welcome => {
+                self.counters.ended.add(1);
+                &self.open[worker as usize]
+            }
             Admission::OverLimit => &self.over_limit,
         };
         count.fetch_sub(1, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use super::{
     outbox::Outbox,
     slab::Key,
     timers::Armed,
-    topics::{News, Subscription},
+    topics::{Hear, News, Subscription},
 };
 use crate::{
     protocol::{
@@ -74,7 +74,9 @@ pub(super) struct Link {
     dirty: bool,
     /// So much waits for the peer that it is not read from.
     pub(super) full: bool,
-    /// TCP is gone, or its end was read.
+    /// The peer has closed its side and all of it was read; it may still take what waits for it.
+    pub(super) ended: bool,
+    /// TCP is gone.
     pub(super) lost: bool,
     /// Our side of TCP is shut: the peer's last bytes are read and dropped.
     pub(super) lingering: bool,
@@ -123,6 +125,7 @@ impl Link {
             ready: false,
             dirty: false,
             full: false,
+            ended: false,
             lost: false,
             lingering: false,
             admission,
@@ -426,16 +429,34 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// What was published before this call's next word goes out before it.
-    fn catch_up(&mut self) {
+    /// What was published before goes out before this call's next word: with `Hear::Own` what this call
+    /// has published itself. What other threads publish may come behind that, as a snapshot that is
+    /// sent after subscribing is to come first.
+    fn catch_up(&mut self, hear: Hear) {
+        if self.link.subscriptions.is_some() {
+            self.context.sort_mail();
+            self.hear(hear);
+        }
+    }
+
+    /// Adds what waits for this connection's subscriptions, where it may stand now.
+    pub(super) fn hear(&mut self, hear: Hear) {
+        if self.link.connection.takes_framed() {
+            self.add_news(hear);
+        }
+    }
+
+    /// Adds what waits for this connection's subscriptions.
+    pub(super) fn add_news(&mut self, hear: Hear) {
         let Some(subscriptions) = &self.link.subscriptions else { return };
-        self.context.sort_mail();
         if !self.context.topics.is_waiting() {
             return;
         }
         let waiting: Vec<_> = subscriptions
             .iter()
-            .flat_map(|subscription| self.context.topics.hear(subscription).collect::<Vec<_>>())
+            .flat_map(|subscription| {
+                self.context.topics.hear(subscription, hear).collect::<Vec<_>>()
+            })
             .collect();
         if !waiting.is_empty() {
             let outbox = self.link.leave_in_outbox(self.start, self.context);
@@ -482,7 +503,7 @@ impl Outgoing for Call<'_> {
 
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.check_pace();
-        self.catch_up();
+        self.catch_up(Hear::Own);
         let opcode = message.opcode();
         let output = &mut self.context.output;
         match message.into_payload() {
@@ -506,7 +527,7 @@ impl Outgoing for Call<'_> {
 
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
         self.check_pace();
-        self.catch_up();
+        self.catch_up(Hear::Own);
         let now = self.context.now;
         self.link.connection.send_frame(&frame, now, &mut self.context.output)?;
         self.added();
@@ -518,7 +539,7 @@ impl Outgoing for Call<'_> {
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.catch_up();
+        self.catch_up(Hear::All);
         let now = self.context.now;
         self.link.connection.close(code, reason, now, &mut self.context.output)
     }
@@ -544,8 +565,7 @@ impl Outgoing for Call<'_> {
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
-        // What was published before still arrives.
-        self.catch_up();
+        self.catch_up(Hear::All);
         let Some(subscriptions) = &mut self.link.subscriptions else { return };
         if let Some(at) = subscriptions.iter().position(|entry| entry.topic() == topic.id()) {
             let subscription = subscriptions.swap_remove(at);

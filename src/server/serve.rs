@@ -12,11 +12,12 @@ use super::{
     context::Context,
     mailbox::Admission,
     peer::{Call, Link, Peer, Stage},
+    topics::Hear,
 };
 use crate::{
     protocol::{
-        close::{CloseCause, CloseCode},
-        connection::{Event, State},
+        close::{CloseCause, CloseCode, Timeout},
+        connection::{Event, Mode, State},
         handshake::{HandshakeError, HeadReader},
     },
     router::{self, Routed, Routes},
@@ -49,14 +50,19 @@ impl<'a> Serving<'a> {
         }
         for _ in 0..FRAMES_A_TURN {
             let Self { link, context, .. } = &mut *self;
+            let state = link.connection.state();
             // Whoever does not read us is not listened to.
-            if link.full || !link.connection.state().receives() {
+            if link.full || !state.receives() {
                 break;
             }
             let (pool, output) = (&mut context.pool, &mut context.output);
+            let sent = output.len();
             match link.connection.receive(&mut input, context.now, pool, output) {
                 Some(event) => self.deliver(event),
-                None => break,
+                None => {
+                    self.after_input(state, sent);
+                    break;
+                }
             }
         }
         if self.link.connection.state().receives() { input.len() } else { 0 }
@@ -65,9 +71,32 @@ impl<'a> Serving<'a> {
     /// Serves `len` bytes that were read straight into their message.
     pub(super) fn input_in_place(&mut self, len: usize) {
         let Self { link, context, .. } = &mut *self;
-        let event = link.connection.receive_in_place(len, context.now, &mut context.output);
-        if let Some(event) = event {
-            self.deliver(event);
+        let (state, sent) = (link.connection.state(), context.output.len());
+        match link.connection.receive_in_place(len, context.now, &mut context.output) {
+            Some(event) => self.deliver(event),
+            None => self.after_input(state, sent),
+        }
+    }
+
+    /// No more events come of what was received in `before`. Where that has made the connection send
+    /// its Close, which is in the output from `sent` on, what was published before goes out first: a
+    /// peer that says a last word to its room and quits still hears it.
+    #[inline]
+    fn after_input(&mut self, before: State, sent: usize) {
+        let Link { connection, subscriptions, .. } = &*self.link;
+        if before == State::Open && connection.state() != State::Open && subscriptions.is_some() {
+            self.hear_before_close(sent);
+        }
+    }
+
+    #[cold]
+    fn hear_before_close(&mut self, close: usize) {
+        // In raw mode this may stand between fragments, where nothing else may (§5.4).
+        if self.link.connection.settings().mode == Mode::Messages {
+            let close = self.context.output.split_off(close);
+            self.context.sort_mail();
+            self.call_link(|call| call.add_news(Hear::All));
+            self.context.output.extend(close);
         }
     }
 
@@ -82,8 +111,15 @@ impl<'a> Serving<'a> {
     }
 
     /// Answers a request that becomes no connection.
-    pub(super) fn refuse(&mut self, error: HandshakeError, cause: CloseCause) {
-        self.answer_whole(&error.into(), cause);
+    fn refuse(&mut self, answer: impl Into<Answer>) {
+        let answer = answer.into();
+        self.answer(&answer.encode(false), CloseCause::Answered(answer.status));
+    }
+
+    /// Answers a request that took too long to arrive.
+    pub(super) fn refuse_late(&mut self) {
+        let answer = Answer::from(HandshakeError::Timeout);
+        self.answer(&answer.encode(false), CloseCause::Timeout(Timeout::Handshake));
     }
 
     /// Reads the opening handshake from `input`; leaves what follows it.
@@ -98,10 +134,10 @@ impl<'a> Serving<'a> {
                 reader.get_or_insert_with(|| Box::new(fresh));
                 return;
             }
-            Err(error) => return self.refuse(error, CloseCause::Local),
+            Err(error) => return self.refuse(error),
         };
         if self.link.admission == Admission::OverLimit {
-            self.answer_whole(&router::busy(), CloseCause::Local);
+            self.refuse(router::busy());
             return;
         }
         let addr = self.link.addr;
@@ -109,7 +145,7 @@ impl<'a> Serving<'a> {
             self.context.counters.panics.add(1);
             log::error!("a route panicked over a request of {addr}");
             let fault = Answer::text(500, "this server met a fault of its own");
-            self.answer_whole(&fault, CloseCause::Local);
+            self.refuse(fault);
             return;
         };
         match routed {
@@ -120,21 +156,16 @@ impl<'a> Serving<'a> {
                 self.call(|service, peer| service.opened(peer));
             }
             Routed::Answer { status, response } => {
-                self.answer(status, &response, CloseCause::Local);
+                self.answer(&response, CloseCause::Answered(status));
             }
         }
     }
 
-    fn answer_whole(&mut self, answer: &Answer, cause: CloseCause) {
-        self.answer(answer.status, &answer.encode(false), cause);
-    }
-
-    fn answer(&mut self, status: u16, answer: &[u8], cause: CloseCause) {
+    fn answer(&mut self, answer: &[u8], cause: CloseCause) {
         let Self { link, context, .. } = self;
         context.output.extend_from_slice(answer);
-        let text = format!("answered {status}");
         let now = context.now;
-        link.connection.give_up(cause, CloseCode::NO_STATUS, &text, now, &mut context.output);
+        link.connection.give_up(cause, CloseCode::ABNORMAL, "", now, &mut context.output);
         *self.stage = Stage::Ending;
     }
 

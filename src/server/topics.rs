@@ -4,7 +4,12 @@
 //! then each topic's go out to its members together. A member has a place that stays its own while it
 //! is subscribed, and the offset up to which it has heard.
 
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::HashMap,
+    mem,
+    sync::Arc,
+    thread::{self, ThreadId},
+};
 
 use super::slab::Key;
 use crate::service::{Publication, Subscriber, TopicId};
@@ -13,8 +18,10 @@ use crate::service::{Publication, Subscriber, TopicId};
 const MAX_SPARE_JOINED: usize = 1 << 20;
 
 /// The topics that connections of this worker hear.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Topics {
+    /// The worker's.
+    thread: ThreadId,
     by_id: HashMap<TopicId, Local>,
     /// Topics with publications that wait.
     dirty: Vec<TopicId>,
@@ -29,6 +36,8 @@ struct Local {
     /// Places in `members` that nobody has.
     free: Vec<u32>,
     waiting: Vec<Publication>,
+    /// The last offset that was published on this worker's own thread.
+    last_own: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +75,25 @@ impl Subscription {
     }
 }
 
+/// How much of what waits a subscription is to hear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hear {
+    /// Up to the last that was published on the worker's own thread, by its services.
+    Own,
+    All,
+}
+
 impl Topics {
+    /// No topics, for the worker of this thread.
+    pub(super) fn new() -> Self {
+        Self {
+            thread: thread::current().id(),
+            by_id: HashMap::new(),
+            dirty: Vec::new(),
+            joined: Vec::new(),
+        }
+    }
+
     pub(super) fn subscribe(&mut self, key: Key, subscriber: Subscriber) -> Subscription {
         let local = self.by_id.entry(subscriber.topic().id()).or_default();
         let member = Some(Member { key, heard: subscriber.after() });
@@ -99,18 +126,29 @@ impl Topics {
             if local.waiting.is_empty() {
                 self.dirty.push(publication.topic);
             }
+            if publication.thread == self.thread {
+                local.last_own = publication.offset;
+            }
             local.waiting.push(publication);
         }
     }
 
     /// What waits for this subscription; from now on it counts as heard.
-    pub(super) fn hear(&mut self, subscription: &Subscription) -> impl Iterator<Item = Arc<[u8]>> {
+    pub(super) fn hear(
+        &mut self,
+        subscription: &Subscription,
+        hear: Hear,
+    ) -> impl Iterator<Item = Arc<[u8]>> {
         let local = self.by_id.get_mut(&subscription.topic());
-        local.into_iter().flat_map(|local| {
+        local.into_iter().flat_map(move |local| {
+            let last = match hear {
+                Hear::Own => local.last_own,
+                Hear::All => local.waiting.last().map_or(0, |last| last.offset),
+            };
             let member = local.members[subscription.place as usize].as_mut();
-            let last = local.waiting.last().map_or(0, |last| last.offset);
             let heard = member.map_or(last, |member| member.hear(last));
-            let new = local.waiting.iter().filter(move |publication| publication.offset > heard);
+            let new =
+                local.waiting.iter().filter(move |new| (heard + 1..=last).contains(&new.offset));
             new.map(|publication| Arc::clone(&publication.frame))
         })
     }

@@ -18,12 +18,12 @@ use super::{
     peer::{Link, Peer, Stage, Stash},
     serve::Serving,
     slab::{Key, Slab},
+    topics::Hear,
 };
 use crate::{
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
         connection::{Connection, State},
-        handshake::HandshakeError,
     },
     router::Routes,
     service::{Errand, Letter, Outgoing, PeerId},
@@ -39,14 +39,11 @@ const ACCEPTS_A_TURN: usize = 256;
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
 
-/// The turn's publications are handed out early when this many letters wait.
-const MAX_LETTERS: usize = 4096;
-
 /// Most readiness events taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// How long connections get to end when the server stops.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long connections get to end when the server stops: so the process is gone within five seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(4_500);
 
 const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -118,7 +115,7 @@ impl Worker {
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let may_sleep = self.context.mailbox.fall_asleep()
+        let may_sleep = self.context.mailbox.fall_asleep(self.stop_at.is_some())
             && !self.context.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
         let time_left = if may_sleep {
@@ -248,8 +245,11 @@ impl Worker {
             }
             match link.read(&mut self.read_buffer, &mut self.context) {
                 Ok((0, 0)) => {
-                    link.to_the_end = true;
-                    self.lose(key);
+                    link.readable = false;
+                    link.ended = true;
+                    // What waits for it gets as long as it would in a closing handshake.
+                    link.connection.excuse_silence(self.context.now);
+                    self.settle(key);
                 }
                 Ok((in_place, read)) => {
                     budget = budget.saturating_sub(in_place + read);
@@ -257,10 +257,7 @@ impl Worker {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    link.to_the_end = false;
-                    self.lose(key);
-                }
+                Err(_) => self.lose(key),
             }
         }
     }
@@ -297,7 +294,7 @@ impl Worker {
         self.settle(key);
     }
 
-    /// Nothing more comes from this peer.
+    /// TCP is gone.
     fn lose(&mut self, key: Key) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
         link.readable = false;
@@ -309,7 +306,7 @@ impl Worker {
     #[inline]
     fn settle(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.link.lost {
+        if peer.link.lost || peer.link.ended {
             peer.link.connection.receive_eof();
         }
         match peer.link.connection.state() {
@@ -330,8 +327,7 @@ impl Worker {
         let mut ending = mem::take(&mut self.context.ending);
         for key in ending.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
-            // A peer that has only closed its side may still read what waits for it.
-            if link.lost && (link.is_flushed() || !link.to_the_end) {
+            if link.lost || (link.ended && link.is_flushed()) {
                 self.finish(key);
             } else if link.is_flushed() && !link.lingering {
                 self.shut_write(key);
@@ -371,7 +367,8 @@ impl Worker {
         if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
             self.begin_stop();
         }
-        self.context.sort_mail();
+        // As they were posted: a publication between two errands goes out between them.
+        self.context.take_mail();
         let mut posts = mem::take(&mut self.context.posts);
         for post in posts.drain(..) {
             match post {
@@ -394,10 +391,13 @@ impl Worker {
         let key = Key { slot: id.slot, generation: id.generation };
         let done = self.peers.get_mut(key).is_some_and(|peer| {
             Serving::new(peer, &mut self.context)
-                .call_link(|call| match errand {
-                    Errand::Send(message) => call.send(message),
-                    Errand::Ping(payload) => call.ping(&payload),
-                    Errand::Close(code, reason) => call.close(code, &reason),
+                .call_link(|call| {
+                    call.hear(Hear::All);
+                    match errand {
+                        Errand::Send(message) => call.send(message),
+                        Errand::Ping(payload) => call.ping(&payload),
+                        Errand::Close(code, reason) => call.close(code, &reason),
+                    }
                 })
                 .is_ok()
         });
@@ -478,8 +478,7 @@ impl Worker {
             }
             // A request had begun: say why it goes unanswered.
             State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
-                let cause = CloseCause::Timeout(Timeout::Handshake);
-                Serving::new(peer, &mut self.context).refuse(HandshakeError::Timeout, cause);
+                Serving::new(peer, &mut self.context).refuse_late();
                 self.settle(key);
             }
             State::Connecting
@@ -505,7 +504,7 @@ impl Worker {
 
     /// Keeps the turn's output and publications within bounds.
     fn flush_early(&mut self) {
-        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.waiting() > MAX_LETTERS {
+        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.is_heavy() {
             self.context.sort_mail();
             self.flush();
         }

@@ -139,7 +139,8 @@ impl<'a> Peer<'a> {
     }
 
     /// Hears what is published to `topic` from now on: everything after the offset it returns.
-    /// Subscribing twice changes nothing.
+    /// Subscribing twice changes nothing. In raw mode a service that is between the fragments of a
+    /// message of its own misses what is published meanwhile: no message may stand there (§5.4).
     pub fn subscribe(&mut self, topic: &Topic) -> u64 {
         self.0.subscribe(topic)
     }

@@ -11,6 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread::{self, ThreadId},
 };
 
 use super::{Letter, Mailbox};
@@ -52,6 +53,8 @@ pub struct Publication {
     pub topic: TopicId,
     /// Where it stands in its topic: 1 for the first.
     pub offset: u64,
+    /// Who published it: a connection there that is sent something afterwards hears this first.
+    pub thread: ThreadId,
     /// The whole frame.
     pub frame: Arc<[u8]>,
 }
@@ -111,7 +114,8 @@ impl Topic {
             return Err(PublishError::Busy);
         }
         state.last += 1;
-        let publication = Publication { topic: self.0.id, offset: state.last, frame };
+        let (topic, offset, thread) = (self.0.id, state.last, thread::current().id());
+        let publication = Publication { topic, offset, thread, frame };
         for to in &state.workers {
             to.mailbox.post(Letter::Publication(publication.clone())).ok();
         }

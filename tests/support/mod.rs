@@ -26,6 +26,9 @@ pub struct Running {
     pub addr: SocketAddr,
     pub stopper: Stopper,
     pub counters: Arc<chinwag::server::Counters>,
+    /// The first worker's directory under `/proc`.
+    #[cfg(target_os = "linux")]
+    task: std::path::PathBuf,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -33,8 +36,20 @@ impl Running {
     pub fn start(builder: ServerBuilder) -> Self {
         let server = builder.bind("127.0.0.1:0").expect("a port is free");
         let (addr, stopper, counters) = (server.local_addr(), server.stopper(), server.counters());
-        let thread = Some(thread::spawn(move || server.run()));
-        Self { addr, stopper, counters, thread }
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = Some(thread::spawn(move || {
+            tell.send(std::fs::read_link("/proc/thread-self")).unwrap();
+            server.run()
+        }));
+        let task = told.recv().unwrap();
+        Self {
+            addr,
+            stopper,
+            counters,
+            #[cfg(target_os = "linux")]
+            task: std::path::Path::new("/proc").join(task.unwrap()),
+            thread,
+        }
     }
 
     pub fn router(router: Router) -> Self {
@@ -43,6 +58,19 @@ impl Running {
 
     pub fn connect(&self, path: &str) -> Client {
         Client::connect(self.addr, path)
+    }
+
+    /// Connections that have not ended.
+    pub fn open(&self) -> u64 {
+        let ended = self.counters.ended.get();
+        self.counters.accepted.get() - ended
+    }
+
+    /// Time that the first worker has spent on a processor.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(self.task.join("schedstat")).unwrap();
+        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
     }
 
     /// Stops it, and gives how long that took.
@@ -89,12 +117,8 @@ impl Client {
 
     /// Connects, or gives the whole HTTP answer.
     pub fn try_connect(addr: SocketAddr, path: &str) -> Result<Self, String> {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
         let mut socket = open(addr);
-        socket.write_all(request.as_bytes()).unwrap();
+        socket.write_all(upgrade(path).as_bytes()).unwrap();
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -201,6 +225,61 @@ impl Client {
         }
         self.connection.close_reason().expect("it has ended").clone()
     }
+}
+
+/// The request for an upgrade at `path`; its key is that of §1.3.
+pub fn upgrade(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
+/// A masked frame with `first` as its first byte.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut wire = vec![first];
+    match payload.len() {
+        len @ 0..=125 => wire.push(0x80 | len as u8),
+        len @ 126..=65_535 => {
+            wire.push(0x80 | 126);
+            wire.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            wire.push(0x80 | 127);
+            wire.extend((len as u64).to_be_bytes());
+        }
+    }
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    wire.extend(key);
+    wire.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    wire
+}
+
+/// The frames of `wire`, which a server has sent and which ends with a whole one: first bytes and
+/// payloads.
+pub fn frames(mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let [first, len, rest @ ..] = wire {
+        let (len, rest) = match len {
+            126 => (u64::from(u16::from_be_bytes(rest[..2].try_into().unwrap())), &rest[2..]),
+            127 => (u64::from_be_bytes(rest[..8].try_into().unwrap()), &rest[8..]),
+            len => (u64::from(*len), rest),
+        };
+        let (payload, rest) = rest.split_at(len as usize);
+        frames.push((*first, payload.to_vec()));
+        wire = rest;
+    }
+    assert_eq!(wire, [], "a frame is cut off");
+    frames
+}
+
+/// All that comes until TCP ends, behind the head of the handshake's answer.
+pub fn after_head(socket: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    socket.read_to_end(&mut all).unwrap();
+    let head = all.windows(4).position(|end| end == b"\r\n\r\n").expect("there is a head") + 4;
+    assert!(all.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&all[..head]));
+    all.split_off(head)
 }
 
 /// A socket whose reads end at the deadline.
