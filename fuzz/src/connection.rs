@@ -144,8 +144,8 @@ impl Run {
         let room = output.capacity();
         let (times, least) = match in_place {
             InPlace::No => (2, 2 << 10),
-            // Room for as much again, and for the first kilobytes, may be waiting to be read into.
-            InPlace::Yes => (4, 10 << 10),
+            // Room for the next kilobytes is doubled with the rest.
+            InPlace::Yes => (2, 12 << 10),
         };
 
         let before = memory::held();
