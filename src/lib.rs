@@ -66,6 +66,7 @@ pub use protocol::{
     Role,
     close::{CloseCause, CloseCode, CloseReason},
     error::{ProtocolError, SendError},
+    extension::deflate::Deflate,
     frame::{Frame, Opcode},
     limits::{Limits, Timeouts},
     message::{Message, Text},

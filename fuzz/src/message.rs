@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use chinwag::{
     CloseCause, CloseCode, CloseReason, Limits, Opcode, ProtocolError, Role,
     protocol::{
-        buffer::Payload,
+        buffer::{Payload, Pool},
         close::decode_close,
         connection::{Mode, Settings, State},
         frame::{Frame, Header},
@@ -224,18 +224,20 @@ fn check_return(run: &Run, whole: &Outcome) {
     let [sender, receiver] =
         [sender, run.role].map(|role| Run { role, settings: settings.clone(), close_first: false });
 
-    let mut wire = Vec::new();
+    let (mut wire, mut pool) = (Vec::new(), Pool::new(0));
     let mut connection = sender.connection(&mut wire);
     for event in &whole.events {
         match event {
             Seen::Message(Opcode::Text, bytes) => {
                 let text = str::from_utf8(bytes).expect("it was checked");
-                connection.send(&Message::from(text), &mut wire)
+                connection.send(&Message::from(text), &mut pool, &mut wire)
             }
-            Seen::Message(_, bytes) => connection.send(&Message::from(&bytes[..]), &mut wire),
+            Seen::Message(_, bytes) => {
+                connection.send(&Message::from(&bytes[..]), &mut pool, &mut wire)
+            }
             Seen::Frame(header, bytes) => {
                 let frame = Frame { header: *header, payload: Payload::Borrowed(bytes) };
-                connection.send_frame(&frame, Instant::now(), &mut wire)
+                connection.send_frame(&frame, Instant::now(), &mut pool, &mut wire)
             }
         }
         .expect("it is legal");

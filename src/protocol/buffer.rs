@@ -1,12 +1,13 @@
 //! Buffers: payloads that do not fit into one read, and where they come from.
 //!
 //! A [`Buffer`] holds a payload with room for a frame header in front of it, so that a message can
-//! be sent on without a copy. A [`Pool`] keeps a bounded number of spare ones for its thread. A
-//! [`Payload`] is either a slice of what was read or such a buffer.
+//! be sent on without a copy. A [`Pool`] keeps a bounded number of spare ones for its thread, and what
+//! else its connections borrow for a message. A [`Payload`] is either a slice of what was read or such a
+//! buffer.
 
 use std::{fmt, ops::Deref};
 
-use super::frame::MAX_HEADER;
+use super::{extension::deflate::Codecs, frame::MAX_HEADER};
 
 /// Payload bytes in memory of their own.
 #[derive(Clone, Default)]
@@ -131,21 +132,23 @@ impl WireBytes {
     }
 }
 
-/// Spare buffers of one thread, in rooms that are powers of two.
+/// Spare buffers of one thread, in rooms that are powers of two, and its [`Codecs`].
 #[derive(Debug)]
 pub struct Pool {
     spare: [Vec<Buffer>; CLASSES],
     held: usize,
     max_held: usize,
+    /// What compressed messages need.
+    pub(super) codecs: Codecs,
 }
 
 /// Rooms kept: 512 bytes to 2 MiB.
 const CLASSES: usize = 13;
 
 impl Pool {
-    /// Keeps at most `max_held` bytes; what comes on top goes back to the allocator.
+    /// Keeps at most `max_held` bytes of buffers; what comes on top goes back to the allocator.
     pub fn new(max_held: usize) -> Self {
-        Self { spare: Default::default(), held: 0, max_held }
+        Self { spare: Default::default(), held: 0, max_held, codecs: Codecs::default() }
     }
 
     /// An empty buffer with room for at least `len` bytes of payload.

@@ -8,10 +8,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest frame accepted: bytes of payload. Default 1 MiB. A longer one fails the connection
-    /// with 1009 as soon as its header is read.
+    /// with 1009 as soon as its header is read. Compressed, it may have a hundredth and 64 bytes more:
+    /// what cannot be compressed grows.
     pub max_frame: usize,
     /// Largest message accepted: bytes of unmasked payload, summed over its fragments. Default
-    /// 1 MiB. A longer one fails the connection with 1009 as soon as a header announces it.
+    /// 1 MiB. A longer one fails the connection with 1009 as soon as a header announces it, or as soon
+    /// as it inflates to more.
     pub max_message: usize,
     /// Most frames in one message, empty ones included. Default 131,072. One more fails the
     /// connection with 1008.
@@ -34,6 +36,13 @@ pub struct Limits {
     pub pause_reading: usize,
     /// Bytes waiting for a peer at which we read from it again. Default 64 KiB.
     pub resume_reading: usize,
+}
+
+impl Limits {
+    /// Bytes accepted of what may come to `max` when it is inflated.
+    pub(super) fn compressed(max: usize) -> usize {
+        max.saturating_add(max / 100 + 64)
+    }
 }
 
 impl Default for Limits {

@@ -10,6 +10,7 @@ use simdutf8::basic;
 use super::{
     buffer::{Buffer, Payload, Pool},
     error::ProtocolError,
+    extension::deflate::{Inflating, Takeover},
     frame::{Header, Opcode},
     limits::Limits,
     mask::apply_mask,
@@ -226,8 +227,10 @@ pub(super) struct Unfinished {
     frames: u32,
     /// Bytes of payload announced by those frames.
     announced: u64,
-    /// Bytes of payload joined; raw mode joins none.
+    /// Bytes of payload joined; raw mode joins none, but for those of a compressed frame.
     joined: Buffer,
+    /// There for a compressed message (RFC 7692).
+    inflating: Option<Inflating>,
 }
 
 impl Unfinished {
@@ -239,7 +242,18 @@ impl Unfinished {
             frames: 0,
             announced: 0,
             joined: Buffer::default(),
+            inflating: None,
         }
+    }
+
+    /// A compressed message of type `opcode`, before its first frame.
+    pub(super) fn compressed(opcode: Opcode, inflating: Inflating) -> Self {
+        Self { inflating: Some(inflating), ..Self::new(opcode) }
+    }
+
+    /// Whether it is compressed.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.inflating.is_some()
     }
 
     /// Counts one more frame.
@@ -253,7 +267,7 @@ impl Unfinished {
         }
         self.frames += 1;
         self.announced += header.payload_len;
-        check_message_len(self.announced, limits)
+        check_message_len(self.announced, self.is_compressed(), limits)
     }
 
     /// Unmasks a piece of the current frame, of which `offset` bytes came before, and checks it.
@@ -272,7 +286,7 @@ impl Unfinished {
         }
     }
 
-    /// [`check`](Self::check), and joins the piece to those before it.
+    /// [`check`](Self::check), and joins the piece to those before it, inflated where that is due.
     pub(super) fn join(
         &mut self,
         piece: &mut [u8],
@@ -280,6 +294,14 @@ impl Unfinished {
         offset: usize,
         pool: &mut Pool,
     ) -> Result<(), ProtocolError> {
+        if let Some(inflating) = &mut self.inflating {
+            for (step, piece) in piece.chunks_mut(STEP).enumerate() {
+                unmask(piece, key, offset + step * STEP);
+                let utf8 = (self.opcode == Opcode::Text).then_some(&mut self.utf8);
+                inflating.inflate(piece, &mut self.joined, utf8, pool)?;
+            }
+            return Ok(());
+        }
         self.check(piece, key, offset)?;
         self.joined.append(piece, pool);
         Ok(())
@@ -306,6 +328,28 @@ impl Unfinished {
         checked
     }
 
+    /// Raw mode: what the current frame of a compressed message, which is not its last, inflated to.
+    pub(super) fn take_inflated(&mut self) -> Buffer {
+        if let Some(inflating) = &mut self.inflating {
+            inflating.keep(&self.joined);
+        }
+        std::mem::take(&mut self.joined)
+    }
+
+    /// Ends the compressed form of the message, where it has one, and gives back what that borrowed.
+    pub(super) fn finish_inflating(
+        &mut self,
+        takeover: &mut Option<Box<Takeover>>,
+        pool: &mut Pool,
+    ) -> Result<(), ProtocolError> {
+        if let Some(mut inflating) = self.inflating.take() {
+            let utf8 = (self.opcode == Opcode::Text).then_some(&mut self.utf8);
+            inflating.finish(&mut self.joined, utf8, pool)?;
+            inflating.end(&self.joined, takeover, pool);
+        }
+        Ok(())
+    }
+
     /// Ends the text of the message, where it is one (§8.1).
     pub(super) fn finish_text(&self) -> Result<(), ProtocolError> {
         self.utf8.finish()
@@ -322,12 +366,15 @@ impl Unfinished {
     }
 }
 
-/// §10.4: a message is at most as long as the limit says.
-pub(super) fn check_message_len(len: u64, limits: &Limits) -> Result<(), ProtocolError> {
-    if len > limits.max_message as u64 {
-        return Err(ProtocolError::MessageTooBig { len, max: limits.max_message });
-    }
-    Ok(())
+/// §10.4: a message is at most as long as the limit says; what it inflates to is counted as it does.
+pub(super) fn check_message_len(
+    len: u64,
+    compressed: bool,
+    limits: &Limits,
+) -> Result<(), ProtocolError> {
+    let max = limits.max_message;
+    let max = if compressed { Limits::compressed(max) } else { max };
+    if len > max as u64 { Err(ProtocolError::MessageTooBig { len, max }) } else { Ok(()) }
 }
 
 #[cfg(test)]

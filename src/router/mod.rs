@@ -15,7 +15,10 @@ pub use origin::{Origin, OriginError, Origins};
 use crate::{
     protocol::{
         connection::{Mode, Settings},
-        extension::is_token,
+        extension::{
+            deflate::{Agreed, Deflate, Grant, Takeovers},
+            is_token,
+        },
         handshake::{self, HandshakeError, ServerResponse, Upgrade},
         limits::{Limits, Timeouts},
     },
@@ -58,7 +61,7 @@ pub struct Router {
 
 enum Entry {
     Page(Page),
-    Socket(Route),
+    Socket(Box<Route>),
 }
 
 type Page = Box<dyn Fn(&Request<'_>) -> Answer + Send + Sync>;
@@ -93,7 +96,7 @@ impl Router {
     /// Upgrades at `path` are served as `route` says.
     #[must_use]
     pub fn route(mut self, path: impl Into<String>, route: Route) -> Self {
-        self.entries.push((path.into(), Entry::Socket(route)));
+        self.entries.push((path.into(), Entry::Socket(Box::new(route))));
         self
     }
 
@@ -143,7 +146,8 @@ impl Router {
                 return Err(RouteError::Path { path, reason: error.to_string() });
             }
         }
-        Ok(Routes { paths, origins: self.origins, defaults: Arc::new(defaults) })
+        let (origins, takeovers) = (self.origins, Takeovers::default());
+        Ok(Routes { paths, origins, takeovers, defaults: Arc::new(defaults) })
     }
 }
 
@@ -159,6 +163,8 @@ pub struct Route {
     mode: Mode,
     limits: Option<Limits>,
     timeouts: Option<Timeouts>,
+    /// Whether there is a wish, and which.
+    deflate: Option<Option<Deflate>>,
     protocols: Vec<String>,
 }
 
@@ -170,6 +176,7 @@ impl Route {
             mode: Mode::Messages,
             limits: None,
             timeouts: None,
+            deflate: None,
             protocols: Vec::new(),
         }
     }
@@ -195,6 +202,14 @@ impl Route {
         self
     }
 
+    /// What is wanted of compression (RFC 7692) instead of what the server wants; `None` declines it. In
+    /// raw mode it is declined also where [`Deflate::raw`] is not set.
+    #[must_use]
+    pub fn deflate(mut self, deflate: Option<Deflate>) -> Self {
+        self.deflate = Some(deflate);
+        self
+    }
+
     /// Subprotocols spoken here, the preferred one first (§1.9). The first that the client offers too
     /// is agreed to; none where it offers none of them, which [`Request::protocol`] tells.
     #[must_use]
@@ -207,10 +222,15 @@ impl Route {
         if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
             return Err(RouteError::Protocol { path: path.into(), name: name.clone() });
         }
+        let deflate = self.deflate.unwrap_or_else(|| defaults.deflate.clone());
+        if deflate.as_ref().is_some_and(|deflate| !deflate.is_legal()) {
+            return Err(RouteError::Deflate { path: path.into() });
+        }
         let settings = Settings {
             limits: self.limits.unwrap_or_else(|| defaults.limits.clone()),
             timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
             mode: self.mode,
+            deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
         };
         Ok(Socket { make: self.make, protocols: self.protocols, settings: settings.into() })
     }
@@ -265,6 +285,11 @@ pub enum RouteError {
         /// The name.
         name: String,
     },
+    /// A setting of compression is out of its range.
+    Deflate {
+        /// The path of its route.
+        path: String,
+    },
 }
 
 impl fmt::Display for RouteError {
@@ -274,6 +299,9 @@ impl fmt::Display for RouteError {
             Self::Path { path, reason } => write!(f, "path {path:?} cannot be: {reason}"),
             Self::Protocol { path, name } => {
                 write!(f, "subprotocol {name:?} at path {path:?} is not a token")
+            }
+            Self::Deflate { path } => {
+                write!(f, "a setting of compression at path {path:?} is out of its range")
             }
         }
     }
@@ -285,6 +313,8 @@ impl std::error::Error for RouteError {}
 pub struct Routes {
     paths: matchit::Router<Node>,
     origins: Origins,
+    /// All routes count together.
+    takeovers: Takeovers,
     defaults: Arc<Settings>,
 }
 
@@ -311,6 +341,8 @@ pub enum Routed {
         service: Box<dyn Service>,
         /// What the connection keeps to.
         settings: Arc<Settings>,
+        /// What the response says of compression.
+        agreed: Option<(Agreed, Option<Grant>)>,
     },
     /// The connection is closed behind an HTTP answer.
     Answer {
@@ -373,10 +405,18 @@ impl Routes {
         }
         let protocol = upgrade.choose_protocol(&socket.protocols);
         let service = (socket.make)(&Request::new(head, params, addr, protocol))?;
-        let response = ServerResponse { key: upgrade.key, protocol, extensions: &[], headers: &[] }
+        let settings = Arc::clone(&socket.settings);
+        let answer = settings
+            .deflate
+            .as_ref()
+            .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
+        let (extension, agreed) =
+            answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
+        let extensions = extension.as_slice();
+        let response = ServerResponse { key: upgrade.key, protocol, extensions, headers: &[] }
             .encode()
-            .expect("the key and the route's subprotocols were checked");
-        Ok(Routed::Upgrade { response, service, settings: Arc::clone(&socket.settings) })
+            .expect("the key, the subprotocols and the extensions are legal");
+        Ok(Routed::Upgrade { response, service, settings, agreed })
     }
 }
 

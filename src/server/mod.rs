@@ -37,6 +37,7 @@ use worker::{Job, WAKER, Worker};
 use crate::{
     protocol::{
         connection::{Mode, Settings},
+        extension::deflate::Deflate,
         limits::{Limits, Timeouts},
     },
     router::{Router, Routes},
@@ -67,6 +68,7 @@ pub struct ServerBuilder {
     max_connections: usize,
     limits: Limits,
     timeouts: Timeouts,
+    deflate: Option<Deflate>,
     jobs: Vec<Job>,
 }
 
@@ -95,6 +97,7 @@ impl Server {
             max_connections: MAX_CONNECTIONS,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            deflate: None,
             jobs: Vec::new(),
         }
     }
@@ -183,6 +186,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Agrees to compress messages (RFC 7692) with clients that offer it, on every route that does not
+    /// say otherwise. By default nothing is compressed.
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate = Some(deflate);
+        self
+    }
+
     /// Has `job` done every `period`, with the time, on the first worker's thread: so it must be
     /// short. A panic in it is logged, and it is called again.
     pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
@@ -197,8 +207,8 @@ impl ServerBuilder {
     /// Those of the system, such as an address in use; and
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide or one is malformed.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
-        let defaults =
-            Settings { limits: self.limits, timeouts: self.timeouts, mode: Mode::Messages };
+        let Self { limits, timeouts, deflate, .. } = self;
+        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate };
         let routes = self
             .router
             .build(defaults)

@@ -505,19 +505,19 @@ impl Outgoing for Call<'_> {
         self.check_pace();
         self.catch_up(Hear::Own);
         let opcode = message.opcode();
-        let output = &mut self.context.output;
+        let Context { pool, output, .. } = &mut *self.context;
         match message.into_payload() {
             Payload::Owned(buffer) if buffer.len() >= NO_COPY => {
-                let wire = self.link.connection.send_owned(opcode, buffer, output)?;
+                let wire = self.link.connection.send_owned(opcode, buffer, pool, output)?;
                 let outbox = self.link.leave_in_outbox(self.start, self.context);
                 if let Some(wire) = wire {
                     outbox.push_owned(wire);
                 }
             }
             payload => {
-                self.link.connection.send_payload(opcode, &payload, output)?;
+                self.link.connection.send_payload(opcode, &payload, pool, output)?;
                 if let Payload::Owned(buffer) = payload {
-                    self.context.pool.put(buffer);
+                    pool.put(buffer);
                 }
             }
         }
@@ -529,7 +529,8 @@ impl Outgoing for Call<'_> {
         self.check_pace();
         self.catch_up(Hear::Own);
         let now = self.context.now;
-        self.link.connection.send_frame(&frame, now, &mut self.context.output)?;
+        let Context { pool, output, .. } = &mut *self.context;
+        self.link.connection.send_frame(&frame, now, pool, output)?;
         self.added();
         Ok(())
     }

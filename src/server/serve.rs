@@ -149,9 +149,13 @@ impl<'a> Serving<'a> {
             return;
         };
         match routed {
-            Routed::Upgrade { response, service, settings } => {
+            Routed::Upgrade { response, service, settings, agreed } => {
                 self.context.output.extend_from_slice(&response);
-                self.link.connection.upgrade(settings, self.context.now);
+                let connection = &mut self.link.connection;
+                connection.upgrade(settings, self.context.now);
+                if let Some((agreed, grant)) = agreed {
+                    connection.agree(agreed, grant);
+                }
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
             }

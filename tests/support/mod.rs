@@ -13,7 +13,7 @@ use chinwag::{
     CloseCode, CloseReason, Frame, Message, Router, Server, ServerBuilder, Stopper,
     protocol::{
         buffer::Pool,
-        connection::{Connection, Event, Mode, Settings, State},
+        connection::{Connection, Event, Settings, State},
         limits::{Limits, Timeouts},
     },
 };
@@ -135,7 +135,7 @@ impl Client {
         assert!(head.windows(28).any(|value| value == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         let limits = Limits { max_frame: 1 << 26, max_message: 1 << 26, ..Limits::default() };
         let timeouts = Timeouts { ping_period: None, ..Timeouts::default() };
-        let settings = Arc::new(Settings { limits, timeouts, mode: Mode::Messages });
+        let settings = Arc::new(Settings { limits, timeouts, ..Settings::default() });
         let now = Instant::now();
         let mut connection = Connection::client(Arc::clone(&settings), [7; 32], now);
         connection.upgrade(settings, now);
@@ -145,7 +145,7 @@ impl Client {
 
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let mut wire = Vec::new();
-        self.connection.send(&message.into(), &mut wire).unwrap();
+        self.connection.send(&message.into(), &mut self.pool, &mut wire).unwrap();
         self.socket.write_all(&wire).unwrap();
     }
 

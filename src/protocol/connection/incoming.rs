@@ -10,7 +10,7 @@ use crate::protocol::{
     buffer::{Buffer, Payload, Pool},
     close::decode_close,
     error::ProtocolError,
-    frame::{Frame, Header, HeaderRules, MAX_HEADER, Opcode},
+    frame::{Frame, Header, HeaderRules, MAX_HEADER, Opcode, Rsv},
     limits::Limits,
     message::{Unfinished, check_message_len, unmask, whole_message},
 };
@@ -54,8 +54,10 @@ impl Connection {
 
         let len = header.payload_len as usize;
         if input.len() < len {
-            let incoming = self.incoming.get_or_insert_default();
-            incoming.begin(header, &self.settings.limits)?;
+            if !header.opcode.is_control() {
+                self.begin_message(header, pool)?;
+            }
+            self.incoming.get_or_insert_default().frame = Some((header, 0));
             return self.receive_rest(input, now, pool, output);
         }
         let (payload, rest) = mem::take(input).split_at_mut(len);
@@ -79,6 +81,11 @@ impl Connection {
             return self.finish_control(header, Payload::Borrowed(payload), now, output);
         }
         let mode = self.settings.mode;
+        if header.rsv == Rsv::RSV1 && header.fin {
+            let mut message = self.begin_compressed(header.opcode, pool);
+            message.join(payload, key, 0, pool)?;
+            return self.finish_compressed(header, message, pool).map(Some);
+        }
         if header.fin && header.opcode != Opcode::Continuation {
             let message = whole_message(header.opcode, key, payload)?;
             return Ok(Some(match mode {
@@ -87,16 +94,19 @@ impl Connection {
             }));
         }
 
-        let incoming = self.incoming.get_or_insert_default();
-        let message = incoming.begin_message(header, &self.settings.limits)?;
+        let message = self.begin_message(header, pool)?;
         let event = match mode {
+            _ if message.is_compressed() => {
+                message.join(payload, key, 0, pool)?;
+                self.finish_inflated(header, pool)?
+            }
             Mode::Messages => {
                 message.join(payload, key, 0, pool)?;
-                incoming.finish_fragment(header)?
+                self.unfinished().finish_fragment(header)?
             }
             Mode::Raw => {
                 message.check(payload, key, 0)?;
-                incoming.finish_raw(header, Payload::Borrowed(payload))?
+                self.unfinished().finish_raw(header, Payload::Borrowed(payload))?
             }
         };
         self.forget_incoming();
@@ -112,18 +122,103 @@ impl Connection {
         output: &mut Vec<u8>,
     ) -> Result<Option<Event<'i>>, ProtocolError> {
         let mode = self.settings.mode;
-        let incoming = self.incoming.as_mut().expect("a frame has begun");
+        let incoming = self.unfinished();
         let Some((header, payload)) = incoming.take(input, mode, pool)? else { return Ok(None) };
         if header.opcode.is_control() {
             self.forget_incoming();
             return self.finish_control(header, Payload::Owned(payload), now, output);
         }
         let event = match mode {
+            _ if incoming.is_compressed() => self.finish_inflated(header, pool)?,
             Mode::Raw => incoming.finish_raw(header, Payload::Owned(payload))?,
             Mode::Messages => incoming.finish_fragment(header)?,
         };
         self.forget_incoming();
         Ok(event)
+    }
+
+    /// The message that a data frame belongs to; starts it with its first frame, whose length was
+    /// counted where it is not the first.
+    fn begin_message(
+        &mut self,
+        header: Header,
+        pool: &mut Pool,
+    ) -> Result<&mut Unfinished, ProtocolError> {
+        if header.opcode != Opcode::Continuation {
+            let mut message = match header.rsv {
+                Rsv::RSV1 => self.begin_compressed(header.opcode, pool),
+                _ => Unfinished::new(header.opcode),
+            };
+            message.begin_frame(&header, &self.settings.limits)?;
+            self.incoming.get_or_insert_default().message = Some(message);
+        }
+        Ok(self.unfinished().message.as_mut().expect("the order was checked"))
+    }
+
+    fn unfinished(&mut self) -> &mut Incoming {
+        self.incoming.as_mut().expect("a frame or a message has begun")
+    }
+
+    // ---- compressed messages (RFC 7692) --------------------------------------------------------
+
+    fn begin_compressed(&mut self, opcode: Opcode, pool: &mut Pool) -> Unfinished {
+        let agreed = self.agreed.expect("RSV1 is refused otherwise").received_by(self.role);
+        let max = self.settings.limits.max_message;
+        Unfinished::compressed(opcode, agreed.begin(&mut self.takeover, max, pool))
+    }
+
+    /// A frame of a compressed message has been inflated.
+    fn finish_inflated(
+        &mut self,
+        header: Header,
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'static>>, ProtocolError> {
+        let mode = self.settings.mode;
+        let message = &mut self.unfinished().message;
+        if let Some(message) = message.take_if(|_| header.fin) {
+            return self.finish_compressed(header, message, pool).map(Some);
+        }
+        let message = message.as_mut().expect("a frame of it was inflated");
+        Ok(match mode {
+            Mode::Messages => None,
+            Mode::Raw => Some(inflated(header, Payload::Owned(message.take_inflated()))),
+        })
+    }
+
+    /// All of a compressed message has been inflated.
+    fn finish_compressed(
+        &mut self,
+        header: Header,
+        mut message: Unfinished,
+        pool: &mut Pool,
+    ) -> Result<Event<'static>, ProtocolError> {
+        message.finish_inflating(&mut self.takeover, pool)?;
+        let message = message.finish()?;
+        Ok(match self.settings.mode {
+            Mode::Messages => Event::Message(message),
+            Mode::Raw => inflated(header, message.into_payload()),
+        })
+    }
+
+    /// What a header has to keep to whose first byte is `first`.
+    #[inline]
+    pub(super) fn rules(&self, first: u8) -> HeaderRules {
+        let max_payload = self.settings.limits.max_frame;
+        let rules = HeaderRules { role: self.role, max_payload, rsv: Rsv::NONE };
+        if self.agreed.is_none() { rules } else { self.compressed_rules(first, rules) }
+    }
+
+    fn compressed_rules(&self, first: u8, rules: HeaderRules) -> HeaderRules {
+        let max_compressed = Limits::compressed(rules.max_payload);
+        let continues = self.incoming.as_ref().is_some_and(|incoming| incoming.is_compressed());
+        match first & 0x0f {
+            // RFC 7692 §6.1: RSV1 stands on the first frame of a message and on no other.
+            TEXT | BINARY if first & 0x40 != 0 => {
+                HeaderRules { max_payload: max_compressed, rsv: Rsv::RSV1, ..rules }
+            }
+            CONTINUATION if continues => HeaderRules { max_payload: max_compressed, ..rules },
+            _ => rules,
+        }
     }
 
     fn finish_control<'i>(
@@ -151,14 +246,13 @@ impl Connection {
     /// kept.
     #[inline]
     fn receive_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
-        let rules = self.rules();
-        if let Some(incoming) = self.incoming.as_mut()
+        if let Some(incoming) = self.incoming.as_deref()
             && incoming.header_len > 0
         {
-            let header = incoming.complete_header(input, &rules)?;
-            return Ok(header);
+            let rules = self.rules(incoming.header[0]);
+            return self.unfinished().complete_header(input, &rules);
         }
-        match Header::decode(input, &rules)? {
+        match Header::decode(input, &self.rules(input[0]))? {
             Some((header, len)) => {
                 *input = &mut mem::take(input)[len..];
                 Ok(Some(header))
@@ -180,7 +274,9 @@ impl Connection {
             Opcode::Text | Opcode::Binary if limits.max_fragments == 0 => {
                 Err(ProtocolError::TooManyFragments { max: 0 })
             }
-            Opcode::Text | Opcode::Binary => check_message_len(header.payload_len, limits),
+            Opcode::Text | Opcode::Binary => {
+                check_message_len(header.payload_len, header.rsv == Rsv::RSV1, limits)
+            }
             Opcode::Continuation => {
                 let message = self.incoming.as_mut().and_then(|incoming| incoming.message.as_mut());
                 message.expect("the order was checked").begin_frame(header, limits)
@@ -201,14 +297,21 @@ impl Connection {
 /// decoder says.
 #[inline]
 fn check_order(first: u8, unfinished: bool) -> Result<(), ProtocolError> {
-    const CONTINUATION: u8 = Opcode::Continuation as u8;
-    const TEXT: u8 = Opcode::Text as u8;
-    const BINARY: u8 = Opcode::Binary as u8;
     match (first & 0x0f, unfinished) {
         (CONTINUATION, false) => Err(ProtocolError::NothingToContinue),
         (TEXT | BINARY, true) => Err(ProtocolError::MessageUnfinished),
         _ => Ok(()),
     }
+}
+
+const CONTINUATION: u8 = Opcode::Continuation as u8;
+const TEXT: u8 = Opcode::Text as u8;
+const BINARY: u8 = Opcode::Binary as u8;
+
+/// A frame of a compressed message as it goes up in raw mode: as if it had not been compressed.
+fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
+    let header = Header { rsv: Rsv::NONE, payload_len: payload.len() as u64, ..header };
+    Event::Frame(Frame { header, payload })
 }
 
 impl Incoming {
@@ -240,28 +343,9 @@ impl Incoming {
         Ok(Some(header))
     }
 
-    /// A frame begins whose payload is not whole in the input.
-    fn begin(&mut self, header: Header, limits: &Limits) -> Result<(), ProtocolError> {
-        if !header.opcode.is_control() {
-            self.begin_message(header, limits)?;
-        }
-        self.frame = Some((header, 0));
-        Ok(())
-    }
-
-    /// The message that a data frame belongs to; starts it with its first frame, whose length was
-    /// counted where it is not the first.
-    fn begin_message(
-        &mut self,
-        header: Header,
-        limits: &Limits,
-    ) -> Result<&mut Unfinished, ProtocolError> {
-        if header.opcode != Opcode::Continuation {
-            let mut message = Unfinished::new(header.opcode);
-            message.begin_frame(&header, limits)?;
-            self.message = Some(message);
-        }
-        Ok(self.message.as_mut().expect("the order was checked"))
+    /// Whether frames of a compressed message are arriving.
+    fn is_compressed(&self) -> bool {
+        self.message.as_ref().is_some_and(Unfinished::is_compressed)
     }
 
     /// Takes what `input` has of the current frame. Once the frame is whole: its header, and its
@@ -282,7 +366,10 @@ impl Incoming {
 
         let key = header.masking_key;
         match (&mut self.message, mode) {
-            (Some(message), Mode::Messages) if !header.opcode.is_control() => {
+            (Some(message), _)
+                if !header.opcode.is_control()
+                    && (mode == Mode::Messages || message.is_compressed()) =>
+            {
                 message.join(piece, key, offset, pool)?;
             }
             (Some(message), Mode::Raw) if !header.opcode.is_control() => {
@@ -297,11 +384,12 @@ impl Incoming {
         Ok((len == missing).then(|| self.finish_frame(header)))
     }
 
-    /// Where the rest of the current frame may be read to; nothing in raw mode, which joins nothing.
+    /// Where the rest of the current frame may be read to; nothing in raw mode, which joins nothing, and
+    /// for what is to be inflated, which has another place.
     pub(super) fn space(&mut self, mode: Mode, pool: &mut Pool) -> Option<&mut [u8]> {
         let (header, received) = self.frame?;
         let missing = header.payload_len as usize - received;
-        if missing < IN_PLACE || mode == Mode::Raw {
+        if missing < IN_PLACE || mode == Mode::Raw || self.is_compressed() {
             return None;
         }
         self.message.as_mut().map(|message| message.space(missing, pool))

@@ -14,6 +14,13 @@
 //! are whole in it are handed up as slices of it. The opening handshake itself is read by
 //! [`handshake`](super::handshake); a connection waits for it in [`State::Connecting`].
 //!
+//! # Compression
+//!
+//! Where permessage-deflate was [agreed](Connection::agree) on, messages are inflated and compressed on
+//! their way (RFC 7692); neither events nor commands show it. An inflater and a compressor are
+//! borrowed from the [`Pool`] for the length of a message. Only with context takeover does something
+//! stay with the connection, from its first compressed message on.
+//!
 //! # Raw mode
 //!
 //! In [`Mode::Raw`] each checked frame comes up as [`Event::Frame`] and the owner answers Ping and
@@ -39,7 +46,8 @@ use super::{
     buffer::{Buffer, Pool, WireBytes},
     close::{CloseCause, CloseCode, CloseReason, Timeout, decode_close, encode_close},
     error::{ProtocolError, SendError},
-    frame::{Frame, Header, HeaderRules, MAX_CONTROL, MAX_HEADER, Opcode, Rsv},
+    extension::deflate::{Agreed, Deflate, Grant, Takeover},
+    frame::{Frame, Header, MAX_CONTROL, MAX_HEADER, Opcode, Rsv},
     limits::{Limits, Timeouts},
     mask::{MaskingKeys, apply_mask},
     message::Message,
@@ -64,6 +72,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Messages or frames.
     pub mode: Mode,
+    /// What is wanted of compression; none by default.
+    pub deflate: Option<Deflate>,
 }
 
 /// One endpoint's side of a connection, without its socket.
@@ -79,8 +89,12 @@ pub struct Connection {
     held_pong: Option<Box<[u8]>>,
     /// A client masks (§5.1); a server has none.
     keys: Option<Box<MaskingKeys>>,
+    /// What compressed messages have left for the next ones; nothing without takeover.
+    takeover: Option<Box<Takeover>>,
     /// Pings sent of our own accord; the last one's number is its payload.
     pings: u32,
+    /// What was agreed on compression.
+    agreed: Option<Agreed>,
     role: Role,
     state: State,
     awaiting_pong: bool,
@@ -114,7 +128,9 @@ impl Connection {
             reason: None,
             held_pong: None,
             keys,
+            takeover: None,
             pings: 0,
+            agreed: None,
             role,
             state: State::Connecting,
             awaiting_pong: false,
@@ -178,6 +194,18 @@ impl Connection {
         self.settings = settings;
         self.since = now;
         self.step(Step::Upgrade);
+    }
+
+    /// The opening handshake has agreed on compression (RFC 7692), by [`Settings::deflate`] of the
+    /// settings that the connection was upgraded with. `grant` is there where takeovers are counted.
+    pub fn agree(&mut self, agreed: Agreed, grant: Option<Grant>) {
+        self.agreed = Some(agreed);
+        self.takeover = grant.map(|grant| Box::new(grant.into()));
+    }
+
+    /// What was agreed on compression.
+    pub fn agreed(&self) -> Option<Agreed> {
+        self.agreed
     }
 
     /// Takes bytes from the peer: reads `input` up to the next event and leaves what follows in it.
@@ -302,13 +330,18 @@ impl Connection {
         }
     }
 
-    /// Sends a message in one frame.
+    /// Sends a message in one frame, compressed where that was agreed and makes it shorter.
     ///
     /// # Errors
     /// [`SendError::NotOpen`]; raw mode: [`SendError::IllegalFrame`] between fragments.
     #[inline]
-    pub fn send(&mut self, message: &Message<'_>, output: &mut Vec<u8>) -> Result<(), SendError> {
-        self.send_payload(message.opcode(), message.as_bytes(), output)
+    pub fn send(
+        &mut self,
+        message: &Message<'_>,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        self.send_payload(message.opcode(), message.as_bytes(), pool, output)
     }
 
     /// [`send`](Self::send) for a message taken apart: `opcode` is its type, and the payload of a text
@@ -318,15 +351,16 @@ impl Connection {
         &mut self,
         opcode: Opcode,
         payload: &[u8],
+        pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         self.check_may_send()?;
-        self.push_frame(opcode, payload, output);
+        self.push_message(opcode, payload, pool, output);
         Ok(())
     }
 
     /// Sends a message of type `opcode` whose payload is owned, without copying it where this side
-    /// does not mask: the bytes it gives are to be sent right behind `output`.
+    /// does not mask or compress it: the bytes it gives are to be sent right behind `output`.
     ///
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::IllegalFrame`] for an opcode that is no type of message
@@ -335,14 +369,16 @@ impl Connection {
         &mut self,
         opcode: Opcode,
         payload: Buffer,
+        pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<Option<WireBytes>, SendError> {
         self.check_may_send()?;
         if !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(SendError::IllegalFrame);
         }
-        if self.role == Role::Client {
-            self.push_frame(opcode, payload.payload(), output);
+        if self.role == Role::Client || self.agreed.is_some() {
+            self.push_message(opcode, payload.payload(), pool, output);
+            pool.put(payload);
             return Ok(None);
         }
         let (header, len) = Header::new(opcode, payload.len() as u64).encode();
@@ -359,18 +395,20 @@ impl Connection {
     }
 
     /// Raw mode: sends one frame, with its FIN, opcode and payload; masking and length are filled in.
+    /// Where compression was agreed on, a message in one frame is compressed.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`]; [`SendError::IllegalFrame`] outside raw mode, for RSV bits that no
-    /// extension claims, or where the frame may not stand there (§5.4, §5.5).
+    /// [`SendError::NotOpen`]; [`SendError::IllegalFrame`] outside raw mode, for RSV bits, which are for
+    /// extensions to set, or where the frame may not stand there (§5.4, §5.5).
     pub fn send_frame(
         &mut self,
         frame: &Frame<'_>,
         now: Instant,
+        pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         let Header { fin, rsv, opcode, .. } = frame.header;
-        if self.settings.mode != Mode::Raw || !self.rules().rsv.contains(rsv) {
+        if self.settings.mode != Mode::Raw || rsv != Rsv::NONE {
             return Err(SendError::IllegalFrame);
         }
         if opcode.is_control() {
@@ -393,8 +431,11 @@ impl Connection {
             return Err(SendError::IllegalFrame);
         }
         self.sending_fragments = !fin;
-        let header = Header { fin, rsv, ..Header::new(opcode, 0) };
-        self.push(header, &frame.payload, output);
+        if fin && opcode != Opcode::Continuation {
+            self.push_message(opcode, &frame.payload, pool, output);
+        } else {
+            self.push(Header { fin, ..Header::new(opcode, 0) }, &frame.payload, output);
+        }
         Ok(())
     }
 
@@ -446,10 +487,6 @@ impl Connection {
     }
 
     // ---- what the above is made of -------------------------------------------------------------
-
-    fn rules(&self) -> HeaderRules {
-        HeaderRules { role: self.role, max_payload: self.settings.limits.max_frame, rsv: Rsv::NONE }
-    }
 
     /// Bytes have arrived: the peer lives, unless it owes a Pong, which only that Pong settles.
     fn heard(&mut self, now: Instant) {
@@ -588,6 +625,31 @@ impl Connection {
     fn forget(&mut self) {
         self.incoming = None;
         self.held_pong = None;
+        self.takeover = None;
+    }
+
+    /// A message in one frame.
+    #[inline]
+    fn push_message(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) {
+        if let (Some(agreed), Some(settings)) = (self.agreed, &self.settings.deflate)
+            && let Some(compressed) = agreed.sent_by(self.role).compress(
+                payload,
+                settings,
+                &mut self.takeover,
+                &mut pool.codecs,
+            )
+        {
+            let header = Header { rsv: Rsv::RSV1, ..Header::new(opcode, 0) };
+            self.push(header, compressed, output);
+        } else {
+            self.push_frame(opcode, payload, output);
+        }
     }
 
     fn push_frame(&mut self, opcode: Opcode, payload: &[u8], output: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 //! Header values go in, a list of [`Offer`]s comes out, and the other way round. One walk over each
 //! byte, no backtracking. What an extension does with its parameters is its own work.
 
-#[cfg(feature = "deflate")]
+#[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 pub mod deflate;
 
 use std::{borrow::Cow, fmt};

@@ -1,8 +1,10 @@
 //! Conversations: an endpoint against bytes, and a client against a server, under a hand-moved clock.
 //!
 //! [`reading`] goes from bytes to events in an open connection; [`states`] has a heading per state;
-//! [`raw`] is raw mode; [`histories`] plays random ones.
+//! [`raw`] is raw mode; `compressed` is permessage-deflate; [`histories`] plays random ones.
 
+#[cfg(feature = "deflate")]
+mod compressed;
 mod histories;
 mod raw;
 mod reading;
@@ -14,7 +16,11 @@ use std::{
 };
 
 use super::*;
-use crate::protocol::buffer::Payload;
+use crate::protocol::{
+    buffer::Payload,
+    extension::{self, deflate::Takeovers},
+    frame::HeaderRules,
+};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 
@@ -62,7 +68,7 @@ fn wire(to: Role, frames: &[Bare]) -> Vec<u8> {
 /// The frames that an endpoint of role `from` wrote to `wire`, all of them whole and legal.
 fn frames(from: Role, mut wire: &[u8]) -> Vec<Bare> {
     let role = other(from);
-    let rules = HeaderRules { role, max_payload: usize::MAX, rsv: Rsv::NONE };
+    let rules = HeaderRules { role, max_payload: usize::MAX, rsv: Rsv::RSV1 };
     let mut frames = Vec::new();
     while let Some((header, len)) = Header::decode(wire, &rules).expect("own frames are legal") {
         let (payload, rest) = wire[len..].split_at(header.payload_len as usize);
@@ -145,9 +151,18 @@ impl Endpoint {
         Self { connection, now: start(), pool, seen: Vec::new(), output: Vec::new() }
     }
 
+    /// One that has opened, and where compression is wanted has agreed on it.
     fn open(role: Role, settings: &Settings) -> Self {
         let mut endpoint = Self::connecting(role, settings);
         endpoint.connection.upgrade(Arc::new(settings.clone()), start());
+        let offers =
+            extension::parse([&b"permessage-deflate; client_max_window_bits"[..]]).unwrap();
+        let answer = settings.deflate.as_ref().map(|deflate| {
+            deflate.answer_counted(&offers, &Takeovers::default()).expect("it is acceptable")
+        });
+        if let Some((agreed, _, grant)) = answer {
+            endpoint.connection.agree(agreed, grant);
+        }
         endpoint
     }
 
@@ -200,7 +215,7 @@ impl Endpoint {
     }
 
     fn say(&mut self, text: &str) -> Result<(), SendError> {
-        self.connection.send(&text.into(), &mut self.output)
+        self.connection.send(&text.into(), &mut self.pool, &mut self.output)
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -229,7 +244,7 @@ impl Endpoint {
         let (mut header, _) = Header::decode(&[first | 0x80, 0], &rules).unwrap().unwrap();
         header.fin = first & 0x80 != 0;
         let frame = Frame { header, payload: Payload::Borrowed(payload) };
-        self.connection.send_frame(&frame, self.now, &mut self.output)
+        self.connection.send_frame(&frame, self.now, &mut self.pool, &mut self.output)
     }
 
     /// What it sent since this was last asked.

@@ -524,7 +524,7 @@ fn there_is_space_for_large_data_frames_only() {
 
 #[test]
 fn a_connection_at_rest_holds_nothing() {
-    assert!(size_of::<Connection>() <= 80, "{} bytes", size_of::<Connection>());
+    assert!(size_of::<Connection>() <= 88, "{} bytes", size_of::<Connection>());
     for role in ROLES {
         for (name, frames) in [
             ("one frame", vec![bare(TEXT, "Hello")]),

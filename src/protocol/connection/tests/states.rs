@@ -49,8 +49,8 @@ fn assert_sends_nothing(mut endpoint: Endpoint) {
     let name = format!("{:?}, {:?}", endpoint.state(), endpoint.connection.role());
     assert_eq!(endpoint.say("more"), Err(SendError::NotOpen), "{name}");
     assert_eq!(endpoint.ping(b"there?"), Err(SendError::NotOpen), "{name}");
-    let Endpoint { connection, output, .. } = &mut endpoint;
-    let owned = connection.send_owned(Opcode::Text, Buffer::default(), output);
+    let Endpoint { connection, pool, output, .. } = &mut endpoint;
+    let owned = connection.send_owned(Opcode::Text, Buffer::default(), pool, output);
     assert_eq!(owned.map(|_| ()), Err(SendError::NotOpen), "{name}");
     endpoint.set_behind(true);
     endpoint.set_behind(false);
@@ -134,8 +134,8 @@ fn what_one_side_sends_the_other_reads() {
         for message in ["", "Hello", &long] {
             from.say(message).unwrap();
             let owned = Buffer::from(message.as_bytes().to_vec());
-            let Endpoint { connection, output, .. } = from;
-            let rest = connection.send_owned(Opcode::Binary, owned, output).unwrap();
+            let Endpoint { connection, pool, output, .. } = from;
+            let rest = connection.send_owned(Opcode::Binary, owned, pool, output).unwrap();
             assert_eq!(rest.is_some(), role == Role::Server, "a client masks, and so copies");
             rest.iter().for_each(|rest| output.extend_from_slice(rest.as_slice()));
             to.hear(&std::mem::take(&mut from.output));
@@ -151,8 +151,8 @@ fn only_text_and_binary_are_types_of_messages() {
     for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
         for role in ROLES {
             let mut endpoint = Endpoint::open(role, &Settings::default());
-            let Endpoint { connection, output, .. } = &mut endpoint;
-            let sent = connection.send_owned(opcode, Buffer::default(), output).map(|_| ());
+            let Endpoint { connection, pool, output, .. } = &mut endpoint;
+            let sent = connection.send_owned(opcode, Buffer::default(), pool, output).map(|_| ());
             assert_eq!(sent, Err(SendError::IllegalFrame), "{opcode:?}, {role:?}");
             assert_eq!(endpoint.sent(), [], "{opcode:?}, {role:?}");
         }

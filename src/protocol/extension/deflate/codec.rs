@@ -1,11 +1,12 @@
-//! The compressor and the inflater, over zlib-rs.
+//! The compressor and the inflater over zlib-rs, and where they are while no message is under way.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use zlib_rs::{DeflateConfig, DeflateFlush, InflateFlush, Method, Status, Strategy};
 
-use super::Deflate;
+use super::{Agreed, Deflate, Grant};
 use crate::protocol::{
+    Role,
     buffer::{Buffer, Pool},
     error::ProtocolError,
     utf8::Utf8Checker,
@@ -17,8 +18,11 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// An empty final block: it is the end of a stream that was between two blocks.
 const END: [u8; 5] = [1, 0, 0, 0xff, 0xff];
 
-/// Bytes inflated in one step, so that each is in the cache still when its UTF-8 is checked.
+/// Most bytes inflated in one step, so that each is in the cache still when its UTF-8 is checked.
 const STEP: usize = 16 << 10;
+
+/// Bytes of the smallest step.
+const LEAST_STEP: usize = 512;
 
 /// Final blocks in one message; more are refused, as each costs a look at the whole window.
 const MAX_FINAL_BLOCKS: u32 = 32;
@@ -165,15 +169,14 @@ impl Inflater {
             }
             let at = output.len();
             let mut one_too_many = [0];
-            let space = match self.left.min(STEP) {
+            // A guess at what small messages need; large ones double it.
+            let want = (4 * input.len()).max(at).clamp(LEAST_STEP, STEP);
+            let space = match self.left.min(want) {
                 0 => &mut one_too_many[..],
                 want => output.space(want, pool),
             };
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            let status = self
-                .stream
-                .decompress(input, space, InflateFlush::NoFlush)
-                .map_err(|_| ProtocolError::InvalidDeflate)?;
+            let status = self.stream.decompress(input, space, InflateFlush::NoFlush);
             input = &input[(self.stream.total_in() - read) as usize..];
             let written = (self.stream.total_out() - written) as usize;
             let is_full = written == space.len();
@@ -188,12 +191,15 @@ impl Inflater {
             if let Some(utf8) = &mut utf8 {
                 utf8.check(output.payload_from(at))?;
             }
+            // What came out before a fault is judged before the fault.
             match status {
-                Status::StreamEnd => self.ended = true,
+                Ok(Status::StreamEnd) => self.ended = true,
                 // A full output may be hiding more, also where the input is used up.
-                Status::Ok | Status::BufError if is_full => {}
-                Status::Ok | Status::BufError if input.is_empty() => return Ok(()),
-                Status::Ok | Status::BufError => return Err(ProtocolError::InvalidDeflate),
+                Ok(Status::Ok | Status::BufError) if is_full => {}
+                Ok(Status::Ok | Status::BufError) if input.is_empty() => return Ok(()),
+                Ok(Status::Ok | Status::BufError) | Err(_) => {
+                    return Err(ProtocolError::InvalidDeflate);
+                }
             }
         }
     }
@@ -226,3 +232,200 @@ impl fmt::Debug for Inflater {
         f.debug_struct("Inflater").field("left", &self.left).finish_non_exhaustive()
     }
 }
+
+/// The end of what a peer's messages inflated to, for the next one to refer back to.
+#[derive(Debug, Default)]
+struct Window(Vec<u8>);
+
+impl Window {
+    /// Adds `bytes` and keeps the last `size`.
+    fn push(&mut self, bytes: &[u8], size: usize) {
+        let bytes = &bytes[bytes.len().saturating_sub(size)..];
+        let excess = (self.0.len() + bytes.len()).saturating_sub(size);
+        self.0.drain(..excess);
+        self.0.reserve_exact(size - self.0.len());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+/// What a connection with takeover owns from its first compressed message on.
+#[derive(Debug, Default)]
+pub struct Takeover {
+    /// Counts it, where a server does.
+    _grant: Option<Grant>,
+    /// Where our messages may refer back.
+    compressor: Option<Compressor>,
+    /// Where the peer's may. The state of an inflater is not kept: between two messages it is nothing
+    /// but its window.
+    window: Window,
+}
+
+impl From<Grant> for Takeover {
+    fn from(grant: Grant) -> Self {
+        Self { _grant: Some(grant), ..Self::default() }
+    }
+}
+
+/// A compressed message on its way in. It borrows an inflater from its thread, and the window of its
+/// connection.
+#[derive(Debug)]
+pub(in crate::protocol) struct Inflating {
+    inflater: Box<Inflater>,
+    window: Window,
+    agreed: Direction,
+}
+
+impl Inflating {
+    /// See [`Inflater::inflate`].
+    pub(in crate::protocol) fn inflate(
+        &mut self,
+        piece: &[u8],
+        output: &mut Buffer,
+        utf8: Option<&mut Utf8Checker>,
+        pool: &mut Pool,
+    ) -> Result<(), ProtocolError> {
+        self.inflater.inflate(piece, &self.window.0, output, utf8, pool)
+    }
+
+    /// See [`Inflater::finish`].
+    pub(in crate::protocol) fn finish(
+        &mut self,
+        output: &mut Buffer,
+        utf8: Option<&mut Utf8Checker>,
+        pool: &mut Pool,
+    ) -> Result<(), ProtocolError> {
+        self.inflater.finish(&self.window.0, output, utf8, pool)
+    }
+
+    /// `output` is handed up before the message has ended: what follows starts with an empty one.
+    pub(in crate::protocol) fn keep(&mut self, output: &Buffer) {
+        self.window.push(output.payload(), self.agreed.window_size());
+    }
+
+    /// The message has ended: gives back what was borrowed.
+    pub(in crate::protocol) fn end(
+        mut self,
+        output: &Buffer,
+        takeover: &mut Option<Box<Takeover>>,
+        pool: &mut Pool,
+    ) {
+        if self.agreed.takeover {
+            self.keep(output);
+            takeover.get_or_insert_default().window = self.window;
+        }
+        if pool.codecs.inflaters.len() < MAX_SPARE {
+            pool.codecs.inflaters.push(self.inflater);
+        }
+    }
+}
+
+/// The messages of one side, as agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::protocol) struct Direction {
+    window_bits: u8,
+    takeover: bool,
+}
+
+impl Agreed {
+    /// The messages that an endpoint of role `from` sends.
+    pub(in crate::protocol) fn sent_by(self, from: Role) -> Direction {
+        match from {
+            Role::Server => {
+                Direction { window_bits: self.server_window_bits, takeover: self.server_takeover }
+            }
+            Role::Client => {
+                Direction { window_bits: self.client_window_bits, takeover: self.client_takeover }
+            }
+        }
+    }
+
+    /// The messages that an endpoint of role `to` receives.
+    pub(in crate::protocol) fn received_by(self, to: Role) -> Direction {
+        self.sent_by(match to {
+            Role::Server => Role::Client,
+            Role::Client => Role::Server,
+        })
+    }
+}
+
+impl Direction {
+    /// Bytes of the window. Choice: at least 512, as many libraries take 9 bits where 8 are agreed.
+    fn window_size(self) -> usize {
+        1 << self.window_bits.max(9)
+    }
+
+    /// Begins a received message of at most `max` bytes when inflated.
+    pub(in crate::protocol) fn begin(
+        self,
+        takeover: &mut Option<Box<Takeover>>,
+        max: usize,
+        pool: &mut Pool,
+    ) -> Inflating {
+        let window = takeover.as_mut().map(|own| mem::take(&mut own.window)).unwrap_or_default();
+        let mut inflater = pool.codecs.inflaters.pop().unwrap_or_default();
+        inflater.begin(&window.0, max);
+        Inflating { inflater, window, agreed: self }
+    }
+
+    /// The compressed form of a message to be sent; `None` where it goes out plain, as it is shorter
+    /// so. A plain one has left nothing in a window.
+    pub(in crate::protocol) fn compress<'c>(
+        self,
+        payload: &[u8],
+        settings: &Deflate,
+        takeover: &mut Option<Box<Takeover>>,
+        codecs: &'c mut Codecs,
+    ) -> Option<&'c [u8]> {
+        if payload.len() < settings.min_len {
+            return None;
+        }
+        let Codecs { compressors, compressed, .. } = codecs;
+        compressed.clear();
+        if self.takeover {
+            takeover
+                .get_or_insert_default()
+                .compressor
+                .get_or_insert_with(|| Compressor::new(self.window_bits, settings))
+                .compress(payload, compressed);
+            return Some(compressed);
+        }
+        let compressor = borrow(compressors, self.window_bits, settings);
+        compressor.compress(payload, compressed);
+        compressor.reset();
+        (compressed.len() < payload.len()).then_some(compressed)
+    }
+}
+
+/// The compressor of that kind, made where there is none.
+fn borrow<'c>(
+    compressors: &'c mut Vec<Compressor>,
+    window_bits: u8,
+    settings: &Deflate,
+) -> &'c mut Compressor {
+    let config = Config::new(window_bits, settings);
+    let at = compressors.iter().position(|spare| spare.config == config).unwrap_or_else(|| {
+        compressors.truncate(MAX_SPARE - 1);
+        compressors.push(Compressor::new(window_bits, settings));
+        compressors.len() - 1
+    });
+    // The one in use is the last to be given up.
+    compressors[..=at].rotate_right(1);
+    &mut compressors[0]
+}
+
+/// Compressors and inflaters that a thread lends to its connections, message by message.
+#[derive(Debug, Default)]
+pub struct Codecs {
+    /// The latest used first.
+    compressors: Vec<Compressor>,
+    #[expect(
+        clippy::vec_box,
+        reason = "the box goes to a message, and what is not whole is small"
+    )]
+    inflaters: Vec<Box<Inflater>>,
+    /// The last message compressed.
+    compressed: Vec<u8>,
+}
+
+/// Compressors of different kinds, and inflaters, that a thread keeps.
+const MAX_SPARE: usize = 8;

@@ -4,14 +4,26 @@
 //! the server's [`answer`](Deflate::answer) goes back, the client checks it
 //! ([`accept`](Deflate::accept)), and both sides know what is [`Agreed`]. A [`Compressor`] and an
 //! [`Inflater`] do the work then. Which frames are compressed is `connection`'s business.
+//!
+//! Without context takeover a connection owns neither of the two: it borrows them from its thread's
+//! [`Codecs`] for the length of a message. With takeover it owns its [`Takeover`] from the first
+//! compressed message on, and a server counts those by [`Grant`]s.
 
 mod codec;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-pub use codec::{Compressor, Inflater};
+pub(in crate::protocol) use codec::Inflating;
+pub use codec::{Codecs, Compressor, Inflater, Takeover};
 
 use super::{Offer, Param};
 use crate::protocol::frame::Rsv;
@@ -83,10 +95,30 @@ impl Deflate {
             && OWN_BITS.contains(&self.client_window_bits)
     }
 
-    /// The same without takeover for anybody.
-    #[must_use]
-    pub fn without_takeover(&self) -> Self {
-        Self { server_takeover: false, client_takeover: false, ..self.clone() }
+    /// Whether connections in raw mode take part: [`raw`](Self::raw).
+    pub fn covers_raw(&self) -> bool {
+        self.raw
+    }
+
+    /// As [`answer`](Self::answer), with takeover only as long as fewer than
+    /// [`max_takeovers`](Self::max_takeovers) connections have a [`Grant`] of `takeovers`. One that may
+    /// take over gets its own.
+    pub fn answer_counted(
+        &self,
+        offers: &[Offer<'_>],
+        takeovers: &Takeovers,
+    ) -> Option<(Agreed, Offer<'static>, Option<Grant>)> {
+        let (agreed, response) = self.answer(offers)?;
+        if !agreed.server_takeover && !agreed.client_takeover {
+            return Some((agreed, response, None));
+        }
+        let grant = takeovers.grant(self.max_takeovers);
+        if grant.is_some() {
+            return Some((agreed, response, grant));
+        }
+        let without = Self { server_takeover: false, client_takeover: false, ..self.clone() };
+        let (agreed, response) = without.answer(offers)?;
+        Some((agreed, response, None))
     }
 
     /// A server's answer to a client's `offers`: what the first acceptable of them comes to, and the
@@ -188,6 +220,28 @@ pub struct Agreed {
     pub server_takeover: bool,
     /// Whether the client's messages may refer back to earlier ones.
     pub client_takeover: bool,
+}
+
+/// Counts the connections of a server that are granted takeover.
+#[derive(Debug, Clone, Default)]
+pub struct Takeovers(Arc<AtomicUsize>);
+
+impl Takeovers {
+    fn grant(&self, max: usize) -> Option<Grant> {
+        let one_more = |count| (count < max).then_some(count + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Grant(self.clone()))
+    }
+}
+
+/// A connection may take over: counted until it is dropped.
+#[derive(Debug)]
+pub struct Grant(Takeovers);
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The server's response is not one to our offers (RFC 7692 §7.1).
