@@ -23,7 +23,7 @@ use crate::{
         message::Message,
     },
     service::{
-        Full, Letter, Mailbox, Missed, Outgoing, PeerHandle, PeerId, Publication, Service,
+        Full, Kind, Letter, Mailbox, Missed, Outgoing, PeerHandle, PeerId, Publication, Service,
         Subscriber, Topic,
     },
 };
@@ -187,8 +187,8 @@ impl Default for House {
 
 fn text_of(publication: &Publication) -> String {
     let rules = HeaderRules { role: Role::Client, max_payload: usize::MAX, rsv: Rsv::NONE };
-    let (_, len) = Header::decode(&publication.frame, &rules).unwrap().unwrap();
-    String::from_utf8(publication.frame[len..].to_vec()).unwrap()
+    let (_, len) = Header::decode(&publication.plain, &rules).unwrap().unwrap();
+    String::from_utf8(publication.plain[len..].to_vec()).unwrap()
 }
 
 impl Outgoing for Line {
@@ -227,7 +227,7 @@ impl Outgoing for Line {
     }
 
     fn subscribe(&mut self, topic: &Topic) -> u64 {
-        let place = topic.join(self.id.worker, &self.mail, None).expect("any offset will do");
+        let place = topic.join(self.id.worker, &self.mail, None, Kind::Plain).expect("any offset will do");
         let after = place.after();
         self.places.push(place);
         after

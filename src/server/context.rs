@@ -10,7 +10,7 @@ use super::{
     peer::Deferred,
     slab::Key,
     timers::Timers,
-    topics::Topics,
+    topics::{Compressed, Topics},
 };
 use crate::{
     protocol::buffer::Pool,
@@ -43,6 +43,8 @@ pub(super) struct Context {
     /// Connections that are done: TCP ends once their last bytes have left.
     pub(super) ending: Vec<Key>,
     pub(super) topics: Topics,
+    /// Sent since the counters were last told.
+    pub(super) compressed: Compressed,
     pub(super) timers: Timers,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) letterbox: Arc<dyn Letterbox>,
@@ -72,6 +74,7 @@ impl Context {
             unsettled: Vec::new(),
             ending: Vec::new(),
             topics: Topics::new(),
+            compressed: Compressed::default(),
             timers: Timers::new(now),
             letterbox: mailbox.clone(),
             mailbox,
@@ -110,6 +113,17 @@ impl Context {
         }
     }
 
+    /// Tells the counters what was sent compressed.
+    pub(super) fn count_compressed(&mut self) {
+        let Compressed { shared, cohort } = std::mem::take(&mut self.compressed);
+        if shared > 0 {
+            self.counters.shared_frames.add(shared);
+        }
+        if cohort > 0 {
+            self.counters.cohort_frames.add(cohort);
+        }
+    }
+
     /// An empty outbox.
     pub(super) fn new_outbox(&mut self) -> Box<Outbox> {
         let mut outbox = self.outboxes.pop().unwrap_or_else(|| Box::new(Outbox::new(self.now)));
@@ -126,16 +140,16 @@ impl Context {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         protocol::{close::CloseCode, message::Message},
         server::mailbox,
-        service::{Errand, Full, PeerId, PublishError, Topic},
+        service::{Errand, Full, Kind, PeerId, PublishError, Topic},
     };
 
     /// A worker's context, and its mailbox.
-    fn context() -> (Context, Arc<Mailbox>) {
+    pub(in crate::server) fn context() -> (Context, Arc<Mailbox>) {
         let poll = mio::Poll::new().unwrap();
         let mailbox = Arc::new(Mailbox::new(poll.registry(), mio::Token(0)).unwrap());
         let shared = Shared {
@@ -171,7 +185,7 @@ mod tests {
 
         let (mut context, _mailbox) = self::context();
         let topic = Topic::new();
-        let subscriber = topic.join(0, &context.letterbox, None).unwrap();
+        let subscriber = topic.join(0, &context.letterbox, None, Kind::Plain).unwrap();
         let key = Key { slot: 0, generation: 0 };
         let _subscription = context.topics.subscribe(key, subscriber);
         topic.publish("news").unwrap();
@@ -184,8 +198,8 @@ mod tests {
         let (context, mailbox) = context();
         let (other_context, other) = self::context();
         let topic = Topic::new();
-        let _here = topic.join(0, &context.letterbox, None).unwrap();
-        let _there = topic.join(1, &other_context.letterbox, None).unwrap();
+        let _here = topic.join(0, &context.letterbox, None, Kind::Plain).unwrap();
+        let _there = topic.join(1, &other_context.letterbox, None, Kind::Plain).unwrap();
         while other.post(errand()).is_ok() {}
         assert_eq!(topic.publish("news"), Err(PublishError::Busy));
         assert_eq!(topic.last_offset(), 0);

@@ -19,6 +19,10 @@ pub struct Counters {
     pub slow: Count,
     /// Messages, Pings and Closes from other threads for connections that had ended.
     pub undelivered: Count,
+    /// Publications sent to a member compressed by themselves.
+    pub shared_frames: Count,
+    /// Publications sent to a member as its topic's cohort hears them.
+    pub cohort_frames: Count,
     /// Panics in services, routes and jobs.
     pub panics: Count,
 }

@@ -8,6 +8,7 @@
 mod accept;
 mod context;
 mod counters;
+mod hearing;
 mod mailbox;
 mod outbox;
 mod peer;

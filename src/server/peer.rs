@@ -11,11 +11,12 @@ use mio::net::TcpStream;
 
 use super::{
     context::Context,
+    hearing::Hearing,
     mailbox::Admission,
     outbox::Outbox,
     slab::Key,
     timers::Armed,
-    topics::{Hear, News, Subscription},
+    topics::{Hear, News},
 };
 use crate::{
     protocol::{
@@ -27,7 +28,7 @@ use crate::{
         handshake::HeadReader,
         message::Message,
     },
-    service::{Missed, Outgoing, PeerHandle, PeerId, Service, Topic},
+    service::{Ear, Missed, Outgoing, PeerHandle, PeerId, Service, Subscriber, Topic},
 };
 
 /// One connection as its worker holds it.
@@ -58,8 +59,8 @@ pub(super) struct Link {
     pub(super) armed: Armed,
     /// What the socket could not take; nothing at rest.
     outbox: Option<Box<Outbox>>,
-    #[expect(clippy::box_collection, reason = "a connection without any pays one pointer")]
-    pub(super) subscriptions: Option<Box<Vec<Subscription>>>,
+    /// Nothing without a subscription.
+    pub(super) hearing: Option<Box<Hearing>>,
     /// Input that was read and not yet looked at: the turn was cut short.
     pub(super) stash: Option<Box<Stash>>,
     /// Its entry in the turn's list of output, counted from 1.
@@ -117,7 +118,7 @@ impl Link {
             sent: 0,
             armed: Armed::default(),
             outbox: None,
-            subscriptions: None,
+            hearing: None,
             stash: None,
             deferred: 0,
             readable: false,
@@ -298,9 +299,14 @@ impl Link {
 
     // ---- publications --------------------------------------------------------------------------
 
-    /// Sends `news` at once where nothing waits, as one write, or leaves it behind what waits.
-    pub(super) fn publish(&mut self, news: News<'_>, context: &mut Context) {
+    /// Sends what follows the offset `heard` of `news`: at once where nothing waits, as one write, or
+    /// behind what waits.
+    pub(super) fn publish(&mut self, news: &mut News, heard: u64, context: &mut Context) {
         if !self.connection.takes_framed() || self.lost {
+            if let Some(hearing) = &mut self.hearing {
+                hearing.miss(news.topic());
+                self.lend_window();
+            }
             return;
         }
         if self.is_too_slow() {
@@ -308,30 +314,59 @@ impl Link {
             context.unsettled.push(self.key);
             return;
         }
+        let Some(hearing) = &self.hearing else { return };
         // One write a turn: who hears several topics gets them together at the turn's end.
-        let alone = self.subscriptions.as_ref().is_some_and(|topics| topics.len() == 1);
-        if !self.is_flushed() || !alone {
+        let alone = hearing.subscriptions().len() == 1;
+        let before = hearing.ear();
+        let mut ear = before;
+        let publications = news.after(heard);
+        if !self.is_flushed() || !alone || !news.is_all(publications) {
             let start = context.output.len();
             let outbox = self.leave_in_outbox(start, context);
-            for publication in news.publications {
-                outbox.push_shared(Arc::clone(&publication.frame), 0);
+            for publication in publications {
+                let (kind, frame) = ear.hear(publication);
+                outbox.push_shared(Arc::clone(frame), 0);
+                context.compressed.count(kind);
             }
+            self.set_ear(ear);
             return;
         }
-        let mut written = self.write_some(news.frames);
+        let frames = news.joined(&mut ear, &mut context.compressed);
+        let (mut written, len) = (self.write_some(frames), frames.len());
+        self.set_ear(ear);
         if self.lost {
             context.unsettled.push(self.key);
-        } else if written < news.frames.len() {
-            let mut outbox = context.new_outbox();
-            for publication in news.publications {
-                let len = publication.frame.len();
-                if written < len {
-                    outbox.push_shared(Arc::clone(&publication.frame), written);
+        } else if written < len {
+            let (mut ear, mut outbox) = (before, context.new_outbox());
+            for publication in news.after(heard) {
+                let (_, frame) = ear.hear(publication);
+                if written < frame.len() {
+                    outbox.push_shared(Arc::clone(frame), written);
                 }
-                written = written.saturating_sub(len);
+                written = written.saturating_sub(frame.len());
             }
             self.keep_waiting(outbox, context);
         }
+    }
+
+    /// What picks the frames that it can take.
+    fn ear(&self) -> Ear {
+        let fresh = || self.connection.window_for_topics().map(Ear::new).unwrap_or_default();
+        self.hearing.as_ref().map_or_else(fresh, |hearing| hearing.ear())
+    }
+
+    /// Its subscriptions were heard with `ear`.
+    fn set_ear(&mut self, ear: Ear) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.set_ear(ear);
+            self.lend_window();
+        }
+    }
+
+    /// A topic's cohort has the peer's window, or has it no more.
+    fn lend_window(&mut self) {
+        let ear = self.hearing.as_ref().map(|hearing| hearing.ear());
+        self.connection.lend_window(ear.is_some_and(|ear| ear.cohort().is_some()));
     }
 
     /// Whether more waits than may, judged only when the socket was tried since.
@@ -358,8 +393,8 @@ impl Link {
 
     /// Ends all subscriptions.
     pub(super) fn unsubscribe_all(&mut self, context: &mut Context) {
-        for subscription in self.subscriptions.take().into_iter().flat_map(|all| *all) {
-            context.topics.unsubscribe(subscription);
+        if let Some(hearing) = self.hearing.take() {
+            hearing.end(context);
         }
     }
 
@@ -433,7 +468,7 @@ impl Call<'_> {
     /// has published itself. What other threads publish may come behind that, as a snapshot that is
     /// sent after subscribing is to come first.
     fn catch_up(&mut self, hear: Hear) {
-        if self.link.subscriptions.is_some() {
+        if self.link.hearing.is_some() {
             self.context.sort_mail();
             self.hear(hear);
         }
@@ -448,17 +483,21 @@ impl Call<'_> {
 
     /// Adds what waits for this connection's subscriptions.
     pub(super) fn add_news(&mut self, hear: Hear) {
-        let Some(subscriptions) = &self.link.subscriptions else { return };
+        let Some(hearing) = &self.link.hearing else { return };
         if !self.context.topics.is_waiting() {
             return;
         }
-        let waiting: Vec<_> = subscriptions
-            .iter()
-            .flat_map(|subscription| {
-                self.context.topics.hear(subscription, hear).collect::<Vec<_>>()
-            })
-            .collect();
+        let mut ear = hearing.ear();
+        let mut waiting = Vec::new();
+        for subscription in hearing.subscriptions() {
+            for publication in self.context.topics.hear(subscription, hear) {
+                let (kind, frame) = ear.hear(publication);
+                waiting.push(Arc::clone(frame));
+                self.context.compressed.count(kind);
+            }
+        }
         if !waiting.is_empty() {
+            self.link.set_ear(ear);
             let outbox = self.link.leave_in_outbox(self.start, self.context);
             for frame in waiting {
                 outbox.push_shared(frame, 0);
@@ -546,35 +585,32 @@ impl Outgoing for Call<'_> {
     }
 
     fn subscribe(&mut self, topic: &Topic) -> u64 {
-        if let Some(subscription) = self.subscription(topic) {
-            return subscription;
+        if let Some(after) = self.hears(topic) {
+            return after;
         }
-        let joined = topic.join(self.context.worker, &self.context.letterbox, None);
-        let subscriber = joined.expect("any offset will do");
+        let subscriber = self.join(topic, None).expect("any offset will do");
         let after = subscriber.after();
         self.add_subscription(subscriber);
         after
     }
 
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed> {
-        if self.subscription(topic).is_some() {
+        if self.hears(topic).is_some() {
             return Ok(());
         }
-        let subscriber = topic.join(self.context.worker, &self.context.letterbox, Some(after))?;
+        let subscriber = self.join(topic, Some(after))?;
         self.add_subscription(subscriber);
         Ok(())
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
         self.catch_up(Hear::All);
-        let Some(subscriptions) = &mut self.link.subscriptions else { return };
-        if let Some(at) = subscriptions.iter().position(|entry| entry.topic() == topic.id()) {
-            let subscription = subscriptions.swap_remove(at);
-            if subscriptions.is_empty() {
-                self.link.subscriptions = None;
-            }
-            self.context.topics.unsubscribe(subscription);
+        let Some(hearing) = &mut self.link.hearing else { return };
+        hearing.remove(topic, self.context);
+        if hearing.is_empty() {
+            self.link.hearing = None;
         }
+        self.link.lend_window();
     }
 
     fn buffered(&self) -> usize {
@@ -587,14 +623,19 @@ impl Outgoing for Call<'_> {
 }
 
 impl Call<'_> {
-    fn subscription(&self, topic: &Topic) -> Option<u64> {
-        let subscriptions = self.link.subscriptions.as_ref()?;
-        let subscription = subscriptions.iter().find(|entry| entry.topic() == topic.id())?;
-        Some(subscription.after())
+    /// The offset after which it hears `topic`, where it does.
+    fn hears(&self, topic: &Topic) -> Option<u64> {
+        Some(self.link.hearing.as_ref()?.find(topic)?.after())
     }
 
-    fn add_subscription(&mut self, subscriber: crate::service::Subscriber) {
+    fn join(&self, topic: &Topic, after: Option<u64>) -> Result<Subscriber, Missed> {
+        let kind = self.link.ear().kind(topic);
+        topic.join(self.context.worker, &self.context.letterbox, after, kind)
+    }
+
+    fn add_subscription(&mut self, subscriber: Subscriber) {
+        let ear = self.link.ear();
         let subscription = self.context.topics.subscribe(self.link.key, subscriber);
-        self.link.subscriptions.get_or_insert_default().push(subscription);
+        self.link.hearing.get_or_insert_with(|| Box::new(Hearing::new(ear))).add(subscription);
     }
 }

@@ -83,8 +83,8 @@ impl<'a> Serving<'a> {
     /// peer that says a last word to its room and quits still hears it.
     #[inline]
     fn after_input(&mut self, before: State, sent: usize) {
-        let Link { connection, subscriptions, .. } = &*self.link;
-        if before == State::Open && connection.state() != State::Open && subscriptions.is_some() {
+        let Link { connection, hearing, .. } = &*self.link;
+        if before == State::Open && connection.state() != State::Open && hearing.is_some() {
             self.hear_before_close(sent);
         }
     }

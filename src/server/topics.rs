@@ -7,12 +7,11 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::Arc,
     thread::{self, ThreadId},
 };
 
 use super::slab::Key;
-use crate::service::{Publication, Subscriber, TopicId};
+use crate::service::{Ear, Kind, Publication, Subscriber, Topic, TopicId};
 
 /// Memory for a batch's frames that is kept for the next batch: bytes.
 const MAX_SPARE_JOINED: usize = 1 << 20;
@@ -26,7 +25,7 @@ pub(super) struct Topics {
     /// Topics with publications that wait.
     dirty: Vec<TopicId>,
     /// Memory for the next batch's frames.
-    joined: Vec<u8>,
+    spare: Vec<Vec<u8>>,
 }
 
 /// A topic, as this worker sees it.
@@ -65,8 +64,13 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    pub(super) fn topic(&self) -> TopicId {
-        self.subscriber.topic().id()
+    pub(super) fn topic(&self) -> &Topic {
+        self.subscriber.topic()
+    }
+
+    /// As [`Subscriber::recount`].
+    pub(super) fn recount(&mut self, kind: Kind) {
+        self.subscriber.recount(kind);
     }
 
     /// The offset after which it hears.
@@ -90,7 +94,7 @@ impl Topics {
             thread: thread::current().id(),
             by_id: HashMap::new(),
             dirty: Vec::new(),
-            joined: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -111,7 +115,7 @@ impl Topics {
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
-        let topic = subscription.topic();
+        let topic = subscription.topic().id();
         let Some(local) = self.by_id.get_mut(&topic) else { return };
         local.members[subscription.place as usize] = None;
         local.free.push(subscription.place);
@@ -138,8 +142,8 @@ impl Topics {
         &mut self,
         subscription: &Subscription,
         hear: Hear,
-    ) -> impl Iterator<Item = Arc<[u8]>> {
-        let local = self.by_id.get_mut(&subscription.topic());
+    ) -> impl Iterator<Item = &Publication> {
+        let local = self.by_id.get_mut(&subscription.topic().id());
         local.into_iter().flat_map(move |local| {
             let last = match hear {
                 Hear::Own => local.last_own,
@@ -147,9 +151,7 @@ impl Topics {
             };
             let member = local.members[subscription.place as usize].as_mut();
             let heard = member.map_or(last, |member| member.hear(last));
-            let new =
-                local.waiting.iter().filter(move |new| (heard + 1..=last).contains(&new.offset));
-            new.map(|publication| Arc::clone(&publication.frame))
+            local.waiting.iter().filter(move |new| (heard + 1..=last).contains(&new.offset))
         })
     }
 
@@ -163,32 +165,27 @@ impl Topics {
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         while let Some(topic) = self.dirty.pop() {
             let Some(local) = self.by_id.get_mut(&topic) else { continue };
-            let publications = mem::take(&mut local.waiting);
-            let mut joined = mem::take(&mut self.joined);
-            joined.clear();
-            if publications.len() > 1 {
-                for publication in &publications {
-                    joined.extend_from_slice(&publication.frame);
-                }
-            }
-            return Some(Batch {
-                topic,
-                members: mem::take(&mut local.members),
-                publications,
-                joined,
-            });
+            let members = mem::take(&mut local.members);
+            let news = News {
+                publications: mem::take(&mut local.waiting),
+                joined: Default::default(),
+                spare: mem::take(&mut self.spare),
+            };
+            return Some(Batch { topic, members, news });
         }
         None
     }
 
-    pub(super) fn give_back(&mut self, mut batch: Batch) {
-        if batch.joined.capacity() <= MAX_SPARE_JOINED {
-            self.joined = batch.joined;
-        }
-        batch.publications.clear();
-        if let Some(local) = self.by_id.get_mut(&batch.topic) {
-            local.members = batch.members;
-            local.waiting = batch.publications;
+    pub(super) fn give_back(&mut self, batch: Batch) {
+        let Batch { topic, members, news } = batch;
+        let News { mut publications, joined, mut spare } = news;
+        spare.extend(joined.into_iter().flatten().map(|joined| joined.frames));
+        spare.retain(|frames| frames.capacity() <= MAX_SPARE_JOINED);
+        self.spare = spare;
+        publications.clear();
+        if let Some(local) = self.by_id.get_mut(&topic) {
+            local.members = members;
+            local.waiting = publications;
         }
     }
 }
@@ -197,43 +194,127 @@ impl Topics {
 pub(super) struct Batch {
     topic: TopicId,
     members: Vec<Option<Member>>,
-    publications: Vec<Publication>,
-    /// The frames one behind the other, where there are several.
-    joined: Vec<u8>,
-}
-
-/// What one member has not heard.
-#[derive(Clone, Copy)]
-pub(super) struct News<'a> {
-    pub(super) publications: &'a [Publication],
-    /// Their frames, one behind the other.
-    pub(super) frames: &'a [u8],
+    pub(super) news: News,
 }
 
 impl Batch {
-    /// What each member has not heard; it counts as heard from now on.
-    pub(super) fn news(&mut self) -> impl Iterator<Item = (Key, News<'_>)> {
-        let Self { members, publications, joined, .. } = self;
-        let frames: &[u8] = match &publications[..] {
-            [only] => &only.frame,
-            _ => joined,
-        };
-        let all = News { publications, frames };
-        let last = publications.last().map_or(0, |last| last.offset);
-        members.iter_mut().flatten().filter_map(move |member| {
-            let news = all.after(member.hear(last));
-            (!news.publications.is_empty()).then_some((member.key, news))
-        })
+    /// Who has not heard all of it, with the offset up to which they have heard, and the news. It
+    /// counts as heard from now on.
+    pub(super) fn members(&mut self) -> (impl Iterator<Item = (Key, u64)>, &mut News) {
+        let last = self.news.last();
+        let behind = self.members.iter_mut().flatten().filter_map(move |member| {
+            let heard = member.hear(last);
+            (heard < last).then_some((member.key, heard))
+        });
+        (behind, &mut self.news)
     }
 }
 
-impl News<'_> {
-    /// What comes after the offset `heard`.
-    fn after(self, heard: u64) -> Self {
-        // Nearly always all of it: a member that joined in this very turn has heard some.
-        let old = self.publications.iter().take_while(|old| old.offset <= heard);
-        let (count, bytes) =
-            old.fold((0, 0), |(count, bytes), old| (count + 1, bytes + old.frame.len()));
-        Self { publications: &self.publications[count..], frames: &self.frames[bytes..] }
+/// A topic's publications of one turn, one at least.
+pub(super) struct News {
+    publications: Vec<Publication>,
+    /// For each [`Tone`], once somebody hears it.
+    joined: [Option<Joined>; 4],
+    spare: Vec<Vec<u8>>,
+}
+
+/// Ears of one tone pick the same frames of a topic, as long as they hear them all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Plain,
+    Shared,
+    Waiting,
+    Inside,
+}
+
+impl Tone {
+    fn of(ear: &Ear, publication: &Publication) -> Self {
+        match (ear.kind_for(publication), ear.cohort()) {
+            (Kind::Plain, _) => Self::Plain,
+            (Kind::Shared, _) => Self::Shared,
+            (Kind::Cohort, None) => Self::Waiting,
+            (Kind::Cohort, Some(_)) => Self::Inside,
+        }
+    }
+}
+
+/// The frames that an ear picks of all the publications.
+struct Joined {
+    /// One behind the other, where there are several.
+    frames: Vec<u8>,
+    /// The ear behind them.
+    ear: Ear,
+    compressed: Compressed,
+}
+
+/// How many compressed frames were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Compressed {
+    pub(super) shared: u64,
+    pub(super) cohort: u64,
+}
+
+impl Compressed {
+    pub(super) fn count(&mut self, kind: Kind) {
+        match kind {
+            Kind::Plain => {}
+            Kind::Shared => self.shared += 1,
+            Kind::Cohort => self.cohort += 1,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.shared += other.shared;
+        self.cohort += other.cohort;
+    }
+}
+
+impl News {
+    fn last(&self) -> u64 {
+        self.publications.last().map_or(0, |last| last.offset)
+    }
+
+    pub(super) fn topic(&self) -> TopicId {
+        self.publications[0].topic
+    }
+
+    /// What comes after the offset `heard`. Nearly always all of it: a member that joined or spoke in
+    /// this very turn has heard some.
+    pub(super) fn after(&self, heard: u64) -> &[Publication] {
+        let old = self.publications.iter().take_while(|old| old.offset <= heard).count();
+        &self.publications[old..]
+    }
+
+    /// Whether `publications`, which come from [`after`](Self::after), are all there are.
+    pub(super) fn is_all(&self, publications: &[Publication]) -> bool {
+        publications.len() == self.publications.len()
+    }
+
+    /// All frames that `ear` picks, one behind the other.
+    pub(super) fn joined(&mut self, ear: &mut Ear, compressed: &mut Compressed) -> &[u8] {
+        let Self { publications, joined, spare } = self;
+        if let [only] = &publications[..] {
+            let (kind, frame) = ear.hear(only);
+            compressed.count(kind);
+            return frame;
+        }
+        let tone = Tone::of(ear, &publications[0]);
+        let joined = joined[tone as usize].get_or_insert_with(|| {
+            let (mut ear, mut compressed) = (*ear, Compressed::default());
+            let mut frames = spare.pop().unwrap_or_default();
+            frames.clear();
+            for publication in &*publications {
+                let (kind, frame) = ear.hear(publication);
+                compressed.count(kind);
+                frames.extend_from_slice(frame);
+            }
+            Joined { frames, ear, compressed }
+        });
+        // One that hears plain frames may be in the cohort of any other topic, and stays there.
+        if tone != Tone::Plain {
+            ear.follow(&joined.ear);
+        }
+        compressed.add(joined.compressed);
+        &joined.frames
     }
 }

@@ -541,13 +541,15 @@ impl Worker {
     /// Gives each topic's publications to its members.
     fn fan_out(&mut self) {
         while let Some(mut batch) = self.context.topics.next_batch() {
-            for (key, news) in batch.news() {
+            let (members, news) = batch.members();
+            for (key, heard) in members {
                 if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                    link.publish(news, &mut self.context);
+                    link.publish(news, heard, &mut self.context);
                 }
             }
             self.context.topics.give_back(batch);
         }
+        self.context.count_compressed();
         while let Some(key) = self.context.unsettled.pop() {
             self.settle(key);
         }

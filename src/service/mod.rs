@@ -15,7 +15,9 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use answer::Answer;
 pub use request::{Params, Request};
-pub use topic::{Missed, Publication, PublishError, Subscriber, Topic, TopicId};
+pub use topic::{
+    Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate, TopicId,
+};
 
 use crate::protocol::{
     close::{CloseCode, CloseReason},
@@ -292,7 +294,7 @@ impl Letter {
     /// Bytes that the letter holds on to.
     pub fn size(&self) -> usize {
         match self {
-            Self::Publication(publication) => publication.frame.len(),
+            Self::Publication(publication) => publication.size(),
             Self::Errand(_, Errand::Send(message)) => message.as_bytes().len(),
             Self::Errand(_, Errand::Ping(payload)) => payload.len(),
             Self::Errand(_, Errand::Close(_, reason)) => reason.len(),

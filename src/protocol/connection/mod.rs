@@ -98,6 +98,8 @@ pub struct Connection {
     role: Role,
     state: State,
     awaiting_pong: bool,
+    /// Messages go out plain, as the peer's window follows another's compressor.
+    window_lent: bool,
     behind: bool,
     /// Raw mode: the owner has sent the start of a message and not its end.
     sending_fragments: bool,
@@ -134,6 +136,7 @@ impl Connection {
             role,
             state: State::Connecting,
             awaiting_pong: false,
+            window_lent: false,
             behind: false,
             sending_fragments: false,
         }
@@ -206,6 +209,20 @@ impl Connection {
     /// What was agreed on compression.
     pub fn agreed(&self) -> Option<Agreed> {
         self.agreed
+    }
+
+    /// What was agreed on compression, where this is a server's side that has no compressor of its own
+    /// with takeover: what is compressed elsewhere, with that window at most, can be sent here.
+    pub fn window_for_topics(&self) -> Option<Agreed> {
+        let leaves_window = self.settings.deflate.as_ref().is_some_and(Deflate::leaves_window);
+        self.agreed
+            .filter(|agreed| self.role == Role::Server && (leaves_window || !agreed.servers().1))
+    }
+
+    /// Says whether compressed frames that refer back to earlier ones come from elsewhere. While they
+    /// do, [`send`](Self::send) compresses nothing, which would enter the peer's window.
+    pub fn lend_window(&mut self, lent: bool) {
+        self.window_lent = lent;
     }
 
     /// Takes bytes from the peer: reads `input` up to the next event and leaves what follows in it.
@@ -376,7 +393,7 @@ impl Connection {
         if !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(SendError::IllegalFrame);
         }
-        if self.role == Role::Client || self.agreed.is_some() {
+        if self.role == Role::Client || self.compresses() {
             self.push_message(opcode, payload.payload(), pool, output);
             pool.put(payload);
             return Ok(None);
@@ -628,6 +645,10 @@ impl Connection {
         self.takeover = None;
     }
 
+    fn compresses(&self) -> bool {
+        self.agreed.is_some() && !self.window_lent
+    }
+
     /// A message in one frame.
     #[inline]
     fn push_message(
@@ -637,7 +658,8 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) {
-        if let (Some(agreed), Some(settings)) = (self.agreed, &self.settings.deflate)
+        if self.compresses()
+            && let (Some(agreed), Some(settings)) = (self.agreed, &self.settings.deflate)
             && let Some(compressed) = agreed.sent_by(self.role).compress(
                 payload,
                 settings,

@@ -373,6 +373,49 @@ fn an_owned_message_is_compressed_like_any_other() {
     }
 }
 
+// ---- a window for topics -----------------------------------------------------------------------
+
+#[test]
+fn a_window_for_topics_has_no_compressor_and_is_plain_while_it_is_lent() {
+    let message = "said to one alone, and said again, and said to one alone";
+    let deflate = Deflate { min_len: 1, ..Deflate::for_topics() };
+    let mut pair = Pair::open(&compressing(deflate));
+    assert_eq!(pair.client.connection.window_for_topics(), None);
+    let agreed = pair.server.connection.window_for_topics().unwrap();
+    assert_eq!((agreed.server_window_bits, agreed.server_takeover), (15, true));
+
+    let say = |lent, pair: &mut Pair| {
+        pair.server.connection.lend_window(lent);
+        pair.server.say(message).unwrap();
+        let output = std::mem::take(&mut pair.server.output);
+        pair.client.hear(&output);
+        assert_eq!(pair.client.seen.pop(), Some(text(message)));
+        assert!(pair.server.connection.takeover.is_none());
+        output
+    };
+    let compressed = say(false, &mut pair);
+    assert_eq!(compressed[0], TEXT_RSV1);
+    assert_eq!(say(false, &mut pair), compressed, "it refers to nothing");
+    assert_eq!(say(true, &mut pair)[0], TEXT);
+    let Endpoint { connection, pool, output, .. } = &mut pair.server;
+    let owned = Buffer::from(message.as_bytes().to_vec());
+    assert!(connection.send_owned(Opcode::Binary, owned, pool, output).unwrap().is_some());
+    output.clear();
+    assert_eq!(say(false, &mut pair), compressed);
+}
+
+#[test]
+fn a_window_is_for_topics_where_the_connection_has_no_compressor_of_its_own() {
+    let bits = |deflate: Option<Deflate>| {
+        let pair = Pair::open(&Settings { deflate, ..Settings::default() });
+        pair.server.connection.window_for_topics().map(|agreed| agreed.server_window_bits)
+    };
+    assert_eq!(bits(None), None);
+    assert_eq!(bits(Some(Deflate::default())), Some(12));
+    assert_eq!(bits(Some(takeover())), None);
+    assert_eq!(bits(Some(Deflate::for_topics())), Some(15));
+}
+
 // ---- raw mode ----------------------------------------------------------------------------------
 
 fn raw() -> Settings {

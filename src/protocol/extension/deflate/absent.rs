@@ -48,6 +48,11 @@ impl Deflate {
     }
 
     /// Needs the feature `deflate`.
+    pub fn leaves_window(&self) -> bool {
+        match self.0 {}
+    }
+
+    /// Needs the feature `deflate`.
     pub fn covers_raw(&self) -> bool {
         match self.0 {}
     }
@@ -69,6 +74,11 @@ impl From<Grant> for Takeover {
 }
 
 impl Agreed {
+    /// Needs the feature `deflate`.
+    pub fn servers(self) -> (u8, bool) {
+        match self.0 {}
+    }
+
     pub(in crate::protocol) fn sent_by(self, _: Role) -> Direction {
         match self.0 {}
     }

@@ -381,7 +381,7 @@ impl Direction {
         }
         let Codecs { compressors, compressed, .. } = codecs;
         compressed.clear();
-        if self.takeover {
+        if self.takeover && !settings.for_topics {
             takeover
                 .get_or_insert_default()
                 .compressor

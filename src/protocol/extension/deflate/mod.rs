@@ -59,6 +59,11 @@ pub struct Deflate {
     pub server_takeover: bool,
     /// Whether the client may go on with the window of its last message. Default no.
     pub client_takeover: bool,
+    /// Whether a server that may go on with its window leaves that to topics
+    /// ([`Topic::compressed`](crate::Topic::compressed)). Then no connection has a compressor, so
+    /// none of them counts for [`max_takeovers`](Self::max_takeovers): what is sent to one alone is
+    /// compressed by itself or, in a topic's cohort, not at all. Default no.
+    pub for_topics: bool,
     /// Bytes of payload from which on a message is compressed; a shorter one goes out plain, and the
     /// compressor never sees it. Default 64.
     pub min_len: usize,
@@ -79,6 +84,7 @@ impl Default for Deflate {
             client_window_bits: 12,
             server_takeover: false,
             client_takeover: false,
+            for_topics: false,
             min_len: 64,
             raw: false,
             max_takeovers: 1_000,
@@ -95,6 +101,18 @@ impl Deflate {
             && OWN_BITS.contains(&self.client_window_bits)
     }
 
+    /// Settings for routes whose services subscribe to topics that compress: takeover on the server's
+    /// side with the largest window, [left to topics](Self::for_topics).
+    pub fn for_topics() -> Self {
+        let server_window_bits = MAX_BITS;
+        Self { server_window_bits, server_takeover: true, for_topics: true, ..Self::default() }
+    }
+
+    /// Whether windows are left to topics: [`for_topics`](Self::for_topics).
+    pub fn leaves_window(&self) -> bool {
+        self.for_topics
+    }
+
     /// Whether connections in raw mode take part: [`raw`](Self::raw).
     pub fn covers_raw(&self) -> bool {
         self.raw
@@ -109,14 +127,16 @@ impl Deflate {
         takeovers: &Takeovers,
     ) -> Option<(Agreed, Offer<'static>, Option<Grant>)> {
         let (agreed, response) = self.answer(offers)?;
-        if !agreed.server_takeover && !agreed.client_takeover {
+        let owns_compressor = agreed.server_takeover && !self.for_topics;
+        if !owns_compressor && !agreed.client_takeover {
             return Some((agreed, response, None));
         }
         let grant = takeovers.grant(self.max_takeovers);
         if grant.is_some() {
             return Some((agreed, response, grant));
         }
-        let without = Self { server_takeover: false, client_takeover: false, ..self.clone() };
+        let server_takeover = self.server_takeover && self.for_topics;
+        let without = Self { server_takeover, client_takeover: false, ..self.clone() };
         let (agreed, response) = without.answer(offers)?;
         Some((agreed, response, None))
     }
@@ -220,6 +240,13 @@ pub struct Agreed {
     pub server_takeover: bool,
     /// Whether the client's messages may refer back to earlier ones.
     pub client_takeover: bool,
+}
+
+impl Agreed {
+    /// The window of the server's messages, and whether they may refer back.
+    pub fn servers(self) -> (u8, bool) {
+        (self.server_window_bits, self.server_takeover)
+    }
 }
 
 /// Counts the connections of a server that are granted takeover.

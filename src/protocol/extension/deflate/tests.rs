@@ -149,6 +149,41 @@ fn each_parameter_is_answered() {
 }
 
 #[test]
+fn only_those_with_something_of_their_own_are_counted() {
+    let max_takeovers = 1;
+    for (name, settings, servers, counts) in [
+        ("none", Deflate::default(), false, false),
+        ("the server's", Deflate { client_takeover: false, ..open() }, true, true),
+        ("the client's", Deflate { server_takeover: false, ..open() }, false, true),
+        ("for topics", Deflate::for_topics(), true, false),
+        (
+            "for topics, and the client's",
+            Deflate { client_takeover: true, ..Deflate::for_topics() },
+            true,
+            true,
+        ),
+    ] {
+        let settings = Deflate { max_takeovers, ..settings };
+        let takeovers = Takeovers::default();
+        let offers = extension::parse([NAME.as_bytes()]).unwrap();
+        let (agreed, _, first) = settings.answer_counted(&offers, &takeovers).unwrap();
+        assert_eq!((agreed.server_takeover, first.is_some()), (servers, counts), "{name}");
+        assert_eq!(agreed.client_takeover, settings.client_takeover, "{name}");
+        let (agreed, _, second) = settings.answer_counted(&offers, &takeovers).unwrap();
+        assert!(second.is_none(), "{name}");
+        assert_eq!(
+            agreed.server_takeover,
+            settings.server_takeover && (settings.for_topics || !counts),
+            "{name}"
+        );
+        assert!(!agreed.client_takeover, "{name}");
+        drop(first);
+        let (.., third) = settings.answer_counted(&offers, &takeovers).unwrap();
+        assert_eq!(third.is_some(), counts, "{name}");
+    }
+}
+
+#[test]
 fn the_first_acceptable_offer_counts() {
     for (name, offers, expected) in [
         (

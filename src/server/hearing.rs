@@ -1,0 +1,90 @@
+//! What one connection hears: its subscriptions, and the ear they share.
+
+use super::{context::Context, topics::Subscription};
+use crate::service::{Ear, Kind, Topic, TopicId};
+
+/// The subscriptions of a connection that has some.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    ear: Ear,
+    subscriptions: Vec<Subscription>,
+}
+
+impl Hearing {
+    /// None yet.
+    pub(super) fn new(ear: Ear) -> Self {
+        Self { ear, subscriptions: Vec::new() }
+    }
+
+    pub(super) fn ear(&self) -> Ear {
+        self.ear
+    }
+
+    pub(super) fn subscriptions(&self) -> &[Subscription] {
+        &self.subscriptions
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    /// That to `topic`.
+    pub(super) fn find(&self, topic: &Topic) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|entry| entry.topic() == topic)
+    }
+
+    pub(super) fn add(&mut self, subscription: Subscription) {
+        self.subscriptions.push(subscription);
+    }
+
+    /// Ends that to `topic`.
+    pub(super) fn remove(&mut self, topic: &Topic, context: &mut Context) {
+        let Some(at) = self.subscriptions.iter().position(|entry| entry.topic() == topic) else {
+            return;
+        };
+        context.topics.unsubscribe(self.subscriptions.swap_remove(at));
+        let mut ear = self.ear;
+        ear.miss(topic.id());
+        self.set_ear(ear);
+    }
+
+    /// Ends all.
+    pub(super) fn end(self, context: &mut Context) {
+        for subscription in self.subscriptions {
+            context.topics.unsubscribe(subscription);
+        }
+    }
+
+    /// The ear has heard something: the topics learn what it can take from now on.
+    pub(super) fn set_ear(&mut self, ear: Ear) {
+        let before = std::mem::replace(&mut self.ear, ear);
+        if ear.cohort() == before.cohort() {
+            return;
+        }
+        for subscription in &mut self.subscriptions {
+            // A topic knows by itself whom its cohort takes in.
+            if Some(subscription.topic().id()) != ear.cohort() {
+                subscription.recount(ear.kind(subscription.topic()));
+            }
+        }
+    }
+
+    /// The connection has missed publications of `topic`.
+    pub(super) fn miss(&mut self, topic: TopicId) {
+        let mut ear = self.ear;
+        ear.miss(topic);
+        let is_out = ear == self.ear;
+        self.set_ear(ear);
+        // The topic may think that it came in with what it has missed.
+        if is_out
+            && let Some(subscription) =
+                self.subscriptions.iter_mut().find(|entry| entry.topic().id() == topic)
+            && self.ear.kind(subscription.topic()) == Kind::Cohort
+        {
+            subscription.recount(Kind::Cohort);
+        }
+    }
+}
+
+#[cfg(all(test, feature = "deflate"))]
+mod tests;
