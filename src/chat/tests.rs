@@ -227,7 +227,8 @@ impl Outgoing for Line {
     }
 
     fn subscribe(&mut self, topic: &Topic) -> u64 {
-        let place = topic.join(self.id.worker, &self.mail, None, Kind::Plain).expect("any offset will do");
+        let place =
+            topic.join(self.id.worker, &self.mail, None, Kind::Plain).expect("any offset will do");
         let after = place.after();
         self.places.push(place);
         after

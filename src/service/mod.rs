@@ -16,7 +16,8 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 pub use answer::Answer;
 pub use request::{Params, Request};
 pub use topic::{
-    Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate, TopicId,
+    Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
+    TopicId,
 };
 
 use crate::protocol::{

@@ -1,7 +1,7 @@
 //! Members of several topics on several workers, who come, go, speak, miss things and are spoken to:
 //! what each was sent inflates to what it should have heard.
 
-use std::{collections::HashMap, fmt::Write, sync::Arc};
+use std::{collections::HashMap, fmt::Write};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use zlib_rs::{InflateFlush, Status};
@@ -13,11 +13,7 @@ use crate::{
         extension::deflate::{self, Agreed, Compressor, Deflate},
         frame::{Header, HeaderRules, Opcode},
     },
-    server::{
-        context::tests::context,
-        slab::Key,
-        topics::Hear,
-    },
+    server::{context::tests::context, slab::Key, topics::Hear},
     service::{Publication, TopicDeflate},
 };
 
@@ -25,15 +21,13 @@ use crate::{
 /// compressed frames alone.
 struct Inflated {
     agreed: Option<Agreed>,
-    inflate: zlib_rs::Inflate,
+    window: Vec<u8>,
     heard: Vec<String>,
 }
 
 impl Inflated {
     fn new(agreed: Option<Agreed>) -> Self {
-        let window_bits = agreed.map_or(15, |agreed| agreed.server_window_bits);
-        let inflate = zlib_rs::Inflate::new(false, window_bits);
-        Self { agreed, inflate, heard: Vec::new() }
+        Self { agreed, window: Vec::new(), heard: Vec::new() }
     }
 
     /// Takes whole frames.
@@ -54,16 +48,22 @@ impl Inflated {
 
     fn inflate(&mut self, payload: &[u8]) -> Vec<u8> {
         let agreed = self.agreed.expect("nothing compressed goes to who did not agree to it");
+        // The library's windows have 15 bits whatever it is told: a new one for each message knows no
+        // more than it should.
+        let mut inflate = zlib_rs::Inflate::new(false, 15);
+        if !self.window.is_empty() {
+            inflate.set_dictionary(&self.window).unwrap();
+        }
         // RFC 7692 §7.2.2.
         let input = [payload, &[0, 0, 0xff, 0xff]].concat();
-        let (read, written) = (self.inflate.total_in(), self.inflate.total_out());
         let mut text = vec![0; 1 << 12];
-        let status = self.inflate.decompress(&input, &mut text, InflateFlush::SyncFlush).unwrap();
-        assert_eq!(status, Status::Ok);
-        assert_eq!(self.inflate.total_in() - read, input.len() as u64);
-        text.truncate((self.inflate.total_out() - written) as usize);
-        if !agreed.server_takeover {
-            self.inflate.reset(false);
+        let status = inflate.decompress(&input, &mut text, InflateFlush::SyncFlush);
+        assert_eq!((status, inflate.total_in()), (Ok(Status::Ok), input.len() as u64));
+        text.truncate(inflate.total_out() as usize);
+        if agreed.server_takeover {
+            self.window.extend(&text);
+            let excess = self.window.len().saturating_sub(1 << agreed.server_window_bits);
+            self.window.drain(..excess);
         }
         text
     }
@@ -165,9 +165,10 @@ impl World {
     fn text(&mut self) -> String {
         self.said += 1;
         let mut text = format!("{}", self.said);
-        for _ in 0..self.dice.random_range(0..40) {
-            write!(text, " {}", ["tea", "and", "more", "of", "it"][self.dice.random_range(0..5)])
-                .unwrap();
+        // Long words, each of them rare: what refers back refers far.
+        for _ in 0..self.dice.random_range(0..20) {
+            let word = self.dice.random_range(1..200_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            write!(text, " {word:x}").unwrap();
         }
         text
     }
@@ -251,7 +252,7 @@ impl World {
 fn everyone_hears_what_they_should() {
     let mut sent = super::super::topics::Compressed::default();
     let mut starts = 0;
-    for seed in 0..200 {
+    for seed in 0..50 {
         let mut world = World::new(seed);
         for _ in 0..1_000 {
             world.step();
@@ -270,5 +271,5 @@ fn everyone_hears_what_they_should() {
         }
     }
     // It was no test without them.
-    assert!(sent.shared > 10_000 && sent.cohort > 10_000 && starts > 1_000, "{sent:?} {starts}");
+    assert!(sent.shared > 1_000 && sent.cohort > 1_000 && starts > 500, "{sent:?} {starts}");
 }

@@ -1,0 +1,211 @@
+use super::*;
+use crate::{protocol::extension::deflate::Agreed, service::Full};
+
+/// Keeps the publications, unless it is full.
+#[derive(Default)]
+struct Letters {
+    publications: Mutex<Vec<Publication>>,
+    full: std::sync::atomic::AtomicBool,
+}
+
+impl Mailbox for Letters {
+    fn post(&self, letter: Letter) -> Result<(), Full> {
+        let Letter::Publication(publication) = letter else { panic!("an errand") };
+        self.publications.lock().unwrap().push(publication);
+        Ok(())
+    }
+
+    fn has_room(&self, _: usize) -> bool {
+        !self.full.load(Ordering::Relaxed)
+    }
+}
+
+impl Letters {
+    /// What was published since this was last asked; one publication a worker makes one here.
+    fn taken(&self) -> Vec<Publication> {
+        std::mem::take(&mut self.publications.lock().unwrap())
+    }
+}
+
+/// A topic with members.
+struct Hall {
+    topic: Topic,
+    letters: Arc<Letters>,
+    members: Vec<Subscriber>,
+}
+
+impl Hall {
+    fn new(settings: TopicDeflate) -> Self {
+        let (letters, members) = Default::default();
+        Self { topic: Topic::compressed(settings), letters, members }
+    }
+
+    fn join(&mut self, kind: Kind, count: usize) {
+        let mailbox: Arc<dyn Mailbox> = Arc::clone(&self.letters) as _;
+        self.members.extend((0..count).map(|_| self.topic.join(0, &mailbox, None, kind).unwrap()));
+    }
+
+    /// Says something; gives whether there was a shared frame, one for the cohort, and a start.
+    fn say(&mut self) -> (bool, bool, bool) {
+        self.topic.publish(&*format!("{TEXT} {}", self.topic.last_offset())).unwrap();
+        let publication = self.letters.taken().pop().unwrap();
+        let Publication { shared, cohort, cohort_starts, .. } = publication;
+        (shared.is_some(), cohort.is_some(), cohort_starts)
+    }
+}
+
+const TEXT: &str = "what is said is long enough, long enough to be compressed, it is";
+
+const SHARED: (bool, bool, bool) = (true, false, false);
+const START: (bool, bool, bool) = (false, true, true);
+const COHORT: (bool, bool, bool) = (false, true, false);
+
+#[test]
+fn ten_thousand_members_cost_one_compression_of_each_kind() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    hall.join(Kind::Plain, 10_000);
+    hall.say();
+    assert_eq!(hall.topic.compressions(), Compressions::default());
+    hall.join(Kind::Shared, 10_000);
+    hall.say();
+    assert_eq!(hall.topic.compressions(), Compressions { shared: 1, cohort: 0, starts: 0 });
+    hall.join(Kind::Cohort, 10_000);
+    // What starts the cohort serves the others too.
+    assert_eq!(hall.say(), (true, true, true));
+    assert_eq!(hall.topic.compressions(), Compressions { shared: 1, cohort: 1, starts: 1 });
+    assert_eq!(hall.say(), (true, true, false));
+    assert_eq!(hall.topic.compressions(), Compressions { shared: 2, cohort: 2, starts: 1 });
+}
+
+#[test]
+fn the_cohort_starts_anew_for_those_who_wait() {
+    let mut hall = Hall::new(TopicDeflate { reset_after: 10, ..TopicDeflate::default() });
+    hall.join(Kind::Cohort, 2);
+    assert_eq!(hall.say(), SHARED, "two are too few");
+    hall.join(Kind::Cohort, 1);
+    assert_eq!(hall.say(), START);
+    for _ in 0..100 {
+        assert_eq!(hall.say(), COHORT, "nobody waits");
+    }
+    hall.join(Kind::Cohort, 1);
+    assert_eq!(hall.say(), START, "it was long ago");
+    hall.join(Kind::Cohort, 4);
+    for _ in 1..10 {
+        assert_eq!(hall.say(), COHORT, "as many wait as are in, for a short time");
+    }
+    assert_eq!(hall.say(), START);
+    hall.join(Kind::Cohort, 9);
+    assert_eq!(hall.say(), START, "more wait than are in");
+    for member in &mut hall.members[..9] {
+        member.recount(Kind::Cohort);
+    }
+    assert_eq!(hall.say(), START, "more have missed something than are in");
+    assert_eq!(hall.say(), COHORT);
+}
+
+#[test]
+fn a_compressor_is_freed_once_few_can_use_it() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    hall.join(Kind::Cohort, 3);
+    assert_eq!(hall.say(), START);
+    hall.members.pop();
+    assert_eq!(hall.say(), SHARED);
+    hall.join(Kind::Cohort, 1);
+    assert_eq!(hall.say(), START);
+    hall.members[0].recount(Kind::Plain);
+    assert_eq!(hall.say(), SHARED);
+    hall.members[0].recount(Kind::Cohort);
+    assert_eq!(hall.say(), START);
+    hall.members.clear();
+    hall.topic.publish(TEXT).unwrap();
+    assert_eq!(hall.topic.compressions(), Compressions { shared: 2, cohort: 3, starts: 3 });
+}
+
+#[test]
+fn short_messages_and_refused_ones_enter_no_window() {
+    let mut hall = Hall::new(TopicDeflate { min_len: TEXT.len(), ..TopicDeflate::default() });
+    hall.join(Kind::Cohort, 3);
+    hall.join(Kind::Shared, 1);
+    hall.topic.publish(&TEXT[1..]).unwrap();
+    let publication = hall.letters.taken().pop().unwrap();
+    assert!(publication.shared.is_none() && publication.cohort.is_none());
+    hall.letters.full.store(true, Ordering::Relaxed);
+    assert_eq!(hall.topic.publish(TEXT), Err(PublishError::Busy));
+    assert_eq!(hall.topic.compressions(), Compressions::default());
+    hall.letters.full.store(false, Ordering::Relaxed);
+    assert_eq!(hall.say(), (true, true, true));
+}
+
+#[test]
+fn what_does_not_shrink_is_shared_plain_and_goes_to_the_cohort_all_the_same() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    hall.join(Kind::Cohort, 3);
+    hall.join(Kind::Shared, 1);
+    hall.say();
+    let noise: Vec<u8> =
+        (0..100_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    hall.topic.publish(noise.clone()).unwrap();
+    let publication = hall.letters.taken().pop().unwrap();
+    assert!(publication.shared.is_none());
+    assert!(publication.cohort.unwrap().len() > publication.plain.len());
+}
+
+#[test]
+fn an_ear_hears_what_its_peer_can_inflate() {
+    let agreed = |server_window_bits, server_takeover| {
+        Ear::new(Agreed {
+            server_window_bits,
+            client_window_bits: 15,
+            server_takeover,
+            client_takeover: false,
+        })
+    };
+    let settings = TopicDeflate { window_bits: 12, reset_after: 2, ..TopicDeflate::default() };
+    let mut hall = Hall::new(settings.clone());
+    hall.join(Kind::Shared, 1);
+    hall.join(Kind::Cohort, 3);
+    // Start, cohort, start: the topic is told of somebody new in between.
+    hall.say();
+    hall.say();
+    hall.join(Kind::Cohort, 1);
+    for text in [TEXT, TEXT, "short", TEXT] {
+        hall.topic.publish(text).unwrap();
+    }
+    // `say` has taken the first two away.
+    let publications = hall.letters.taken();
+    let starts: Vec<_> = publications.iter().map(|new| new.cohort_starts).collect();
+    assert_eq!(starts, [true, false, false, false]);
+
+    let other = Topic::compressed(settings);
+    let kinds = |mut ear: Ear, from: usize| -> Vec<Kind> {
+        publications[from..].iter().map(|publication| ear.hear(publication).0).collect()
+    };
+    use Kind::*;
+    let cohort = [Cohort, Cohort, Plain, Cohort];
+    let shared = [Shared, Shared, Plain, Shared];
+    assert_eq!(kinds(Ear::default(), 0), [Plain; 4]);
+    assert_eq!(kinds(agreed(11, true), 0), [Plain; 4], "its window is too small");
+    assert_eq!(kinds(agreed(12, true), 0), cohort);
+    assert_eq!(kinds(agreed(15, true), 0), cohort);
+    assert_eq!(kinds(agreed(15, false), 0), shared);
+    assert_eq!(kinds(agreed(15, true), 1), shared[1..], "it came behind the start");
+
+    let mut ear = agreed(15, true);
+    assert_eq!(
+        (ear.kind(&hall.topic), ear.kind(&other), ear.kind(&Topic::new())),
+        (Cohort, Cohort, Plain)
+    );
+    ear.hear(&publications[0]);
+    assert_eq!(ear.cohort(), Some(hall.topic.id()));
+    assert_eq!((ear.kind(&hall.topic), ear.kind(&other)), (Cohort, Plain));
+    ear.miss(other.id());
+    assert_eq!(ear.hear(&publications[1]).0, Cohort);
+    ear.miss(hall.topic.id());
+    assert_eq!((ear.cohort(), ear.hear(&publications[3]).0), (None, Shared));
+}
+
+#[test]
+#[should_panic(expected = "out of range")]
+fn a_window_of_eight_bits_is_no_setting() {
+    Topic::compressed(TopicDeflate { window_bits: 8, ..TopicDeflate::default() });
+}
