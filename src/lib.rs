@@ -73,7 +73,9 @@ pub use protocol::{
 };
 pub use router::{Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
-pub use service::{Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic};
+pub use service::{
+    Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic, TopicDeflate,
+};
 
 /// The examples of the README, which are tested with the others.
 #[cfg(doctest)]

@@ -4,6 +4,9 @@ mod support;
 
 #[path = "server/closing.rs"]
 mod closing;
+#[cfg(feature = "deflate")]
+#[path = "server/cohort.rs"]
+mod cohort;
 #[path = "server/flow.rs"]
 mod flow;
 #[path = "server/topics.rs"]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{log::Log, name::Name};
-use crate::service::{Peer, PeerId, PublishError, Topic};
+use crate::service::{Peer, PeerId, PublishError, Topic, TopicDeflate};
 
 /// A room. It is locked for moments: publishing leaves references in the workers' queues and
 /// subscribing takes a place in one, so nothing is ever sent under the lock.
@@ -37,7 +37,9 @@ impl Room {
     /// An empty room.
     pub(super) fn new(name: Name, crowd: usize, log: Box<dyn Log>, due: Due) -> Self {
         let state = State { members: HashMap::new(), log, count_due: false, counted: None };
-        Self { name, topic: Topic::new(), crowd, due, state: Mutex::new(state) }
+        // The window holds what everybody in the room may read, and nothing else.
+        let topic = Topic::compressed(TopicDeflate::default());
+        Self { name, topic, crowd, due, state: Mutex::new(state) }
     }
 
     /// The room's name.

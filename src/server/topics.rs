@@ -168,7 +168,7 @@ impl Topics {
             let members = mem::take(&mut local.members);
             let news = News {
                 publications: mem::take(&mut local.waiting),
-                joined: Default::default(),
+                joined: [const { None }; 18],
                 spare: mem::take(&mut self.spare),
             };
             return Some(Batch { topic, members, news });
@@ -213,29 +213,9 @@ impl Batch {
 /// A topic's publications of one turn, one at least.
 pub(super) struct News {
     publications: Vec<Publication>,
-    /// For each [`Tone`], once somebody hears it.
-    joined: [Option<Joined>; 4],
+    /// For each [tone](News::tone), once somebody hears it.
+    joined: [Option<Joined>; 18],
     spare: Vec<Vec<u8>>,
-}
-
-/// Ears of one tone pick the same frames of a topic, as long as they hear them all.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tone {
-    Plain,
-    Shared,
-    Waiting,
-    Inside,
-}
-
-impl Tone {
-    fn of(ear: &Ear, publication: &Publication) -> Self {
-        match (ear.kind_for(publication), ear.cohort()) {
-            (Kind::Plain, _) => Self::Plain,
-            (Kind::Shared, _) => Self::Shared,
-            (Kind::Cohort, None) => Self::Waiting,
-            (Kind::Cohort, Some(_)) => Self::Inside,
-        }
-    }
 }
 
 /// The frames that an ear picks of all the publications.
@@ -290,6 +270,18 @@ impl News {
         publications.len() == self.publications.len()
     }
 
+    const PLAIN: usize = 0;
+
+    /// Ears of one tone pick the same frames of a topic, as long as they hear them all.
+    fn tone(ear: &Ear, publication: &Publication) -> usize {
+        match (ear.kind_for(publication), ear.cohort()) {
+            (Kind::Plain, _) => Self::PLAIN,
+            (Kind::Shared, _) => ear.window_bits().into(),
+            (Kind::Cohort, None) => 16,
+            (Kind::Cohort, Some(_)) => 17,
+        }
+    }
+
     /// All frames that `ear` picks, one behind the other.
     pub(super) fn joined(&mut self, ear: &mut Ear, compressed: &mut Compressed) -> &[u8] {
         let Self { publications, joined, spare } = self;
@@ -298,8 +290,8 @@ impl News {
             compressed.count(kind);
             return frame;
         }
-        let tone = Tone::of(ear, &publications[0]);
-        let joined = joined[tone as usize].get_or_insert_with(|| {
+        let tone = Self::tone(ear, &publications[0]);
+        let joined = joined[tone].get_or_insert_with(|| {
             let (mut ear, mut compressed) = (*ear, Compressed::default());
             let mut frames = spare.pop().unwrap_or_default();
             frames.clear();
@@ -311,7 +303,7 @@ impl News {
             Joined { frames, ear, compressed }
         });
         // One that hears plain frames may be in the cohort of any other topic, and stays there.
-        if tone != Tone::Plain {
+        if tone != Self::PLAIN {
             ear.follow(&joined.ear);
         }
         compressed.add(joined.compressed);

@@ -17,6 +17,8 @@ use chinwag::{
         limits::{Limits, Timeouts},
     },
 };
+#[cfg(feature = "deflate")]
+use chinwag::{Deflate, protocol::extension};
 
 /// Nothing in a test takes longer than this.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -117,8 +119,37 @@ impl Client {
 
     /// Connects, or gives the whole HTTP answer.
     pub fn try_connect(addr: SocketAddr, path: &str) -> Result<Self, String> {
+        let (client, _) = Self::connect_with(addr, &upgrade(path), Settings::default())?;
+        Ok(client)
+    }
+
+    /// Connects and offers compression; it is agreed to.
+    #[cfg(feature = "deflate")]
+    pub fn connect_compressed(addr: SocketAddr, path: &str, deflate: Deflate) -> Self {
+        let request = upgrade(path);
+        let offers: Vec<_> = deflate.offers().iter().map(ToString::to_string).collect();
+        let offers = offers.join(", ");
+        let request =
+            request.replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {offers}\r\n\r\n"));
+        let settings = Settings { deflate: Some(deflate.clone()), ..Settings::default() };
+        let (mut client, head) = Self::connect_with(addr, &request, settings).unwrap();
+        let value = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "))
+            .expect("there is an answer to the offer");
+        let answers = extension::parse([value.as_bytes()]).unwrap();
+        client.connection.agree(deflate.accept(&answers[0]).unwrap(), None);
+        client
+    }
+
+    /// Connects with this request; gives the head of the answer too.
+    fn connect_with(
+        addr: SocketAddr,
+        request: &str,
+        settings: Settings,
+    ) -> Result<(Self, String), String> {
         let mut socket = open(addr);
-        socket.write_all(upgrade(path).as_bytes()).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -132,15 +163,16 @@ impl Client {
             socket.read_to_end(&mut head).ok();
             return Err(String::from_utf8_lossy(&head).into_owned());
         }
+        let answer = String::from_utf8(head.clone()).unwrap();
         assert!(head.windows(28).any(|value| value == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
         let limits = Limits { max_frame: 1 << 26, max_message: 1 << 26, ..Limits::default() };
         let timeouts = Timeouts { ping_period: None, ..Timeouts::default() };
-        let settings = Arc::new(Settings { limits, timeouts, ..Settings::default() });
+        let settings = Arc::new(Settings { limits, timeouts, ..settings });
         let now = Instant::now();
         let mut connection = Connection::client(Arc::clone(&settings), [7; 32], now);
         connection.upgrade(settings, now);
         let (unread, said) = Default::default();
-        Ok(Self { socket, connection, pool: Pool::new(1 << 20), unread, said })
+        Ok((Self { socket, connection, pool: Pool::new(1 << 20), unread, said }, answer))
     }
 
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {

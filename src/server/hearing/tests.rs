@@ -166,7 +166,7 @@ impl World {
         self.said += 1;
         let mut text = format!("{}", self.said);
         // Long words, each of them rare: what refers back refers far.
-        for _ in 0..self.dice.random_range(0..20) {
+        for _ in 0..self.dice.random_range(0..60) {
             let word = self.dice.random_range(1..200_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             write!(text, " {word:x}").unwrap();
         }

@@ -46,6 +46,11 @@ impl Ear {
         self.cohort
     }
 
+    /// The window of its peer's inflater, as far as it is for topics; 0 where it takes plain frames only.
+    pub fn window_bits(&self) -> u8 {
+        self.window_bits
+    }
+
     /// Which of the frames of `topic` it can take, as things are.
     pub fn kind(&self, topic: &Topic) -> Kind {
         self.kind_of(topic.id(), topic.window_bits())
@@ -57,12 +62,12 @@ impl Ear {
     }
 
     fn kind_of(&self, topic: TopicId, window_bits: u8) -> Kind {
-        if window_bits == 0 || self.window_bits < window_bits {
+        if window_bits == 0 || self.window_bits == 0 {
             return Kind::Plain;
         }
         match self.cohort {
             Some(cohort) if cohort != topic => Kind::Plain,
-            Some(_) | None if self.takeover => Kind::Cohort,
+            Some(_) | None if self.takeover && self.window_bits >= window_bits => Kind::Cohort,
             Some(_) | None => Kind::Shared,
         }
     }
@@ -70,7 +75,8 @@ impl Ear {
     /// The frame of the next publication, and its kind. Takes the connection into the topic's cohort
     /// where the cohort starts.
     pub fn hear<'p>(&mut self, publication: &'p Publication) -> (Kind, &'p Arc<[u8]>) {
-        let Publication { topic, plain, shared, cohort, cohort_starts, .. } = publication;
+        let Publication { topic, plain, shared, shared_bits, cohort, cohort_starts, .. } =
+            publication;
         let kind = self.kind_for(publication);
         if kind == Kind::Cohort
             && let Some(cohort) = cohort
@@ -80,6 +86,7 @@ impl Ear {
             return (Kind::Cohort, cohort);
         }
         if kind != Kind::Plain
+            && self.window_bits >= *shared_bits
             && let Some(shared) = shared
         {
             // Where only this was made for its members, the topic has no cohort any more.

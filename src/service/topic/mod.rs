@@ -74,6 +74,7 @@ struct Members {
 #[derive(Default)]
 struct Packed {
     shared: Option<Arc<[u8]>>,
+    shared_bits: u8,
     cohort: Option<Arc<[u8]>>,
     cohort_starts: bool,
 }
@@ -85,8 +86,8 @@ pub struct TopicDeflate {
     pub level: u8,
     /// Memory for the compressor beside its window: 1 (least) to 9 (most). Default 5.
     pub mem_level: u8,
-    /// The window: 9 (512 bytes) to 15 (32 KiB). Default 15. Members with a smaller one hear plain
-    /// frames.
+    /// The window: 9 (512 bytes) to 15 (32 KiB). Default 15. Members with a smaller one stay out of the
+    /// cohort.
     pub window_bits: u8,
     /// Bytes of payload from which on a message is compressed; a shorter one is plain for everybody and
     /// enters no window. Default 32.
@@ -148,11 +149,13 @@ pub struct Publication {
     pub plain: Arc<[u8]>,
     /// The message compressed so that it refers to nothing before it, where somebody may want it.
     pub shared: Option<Arc<[u8]>>,
+    /// The window that inflates this, as its base-2 logarithm; no larger than the message needs.
+    pub shared_bits: u8,
     /// The message compressed for the topic's cohort, where there is one.
     pub cohort: Option<Arc<[u8]>>,
     /// Whether this frame of the cohort's refers to nothing before it: who waits comes in with it.
     pub cohort_starts: bool,
-    /// The window that these are compressed with; 0 in a topic that does not compress.
+    /// The window that the cohort's are compressed with; 0 in a topic that does not compress.
     pub window_bits: u8,
 }
 
@@ -207,9 +210,9 @@ impl Topic {
     ///
     /// | members that agreed to | hear |
     /// |---|---|
-    /// | no compression, a window smaller than the topic's, or takeover with a compressor of their own | plain frames |
-    /// | `server_no_context_takeover` | *shared* frames: each message compressed by itself |
-    /// | takeover, with the server's window left to topics | those of the *cohort*: compressed by one compressor for all of them, and its window |
+    /// | no compression, or takeover with a compressor of their own | plain frames |
+    /// | `server_no_context_takeover`, or a window smaller than the topic's | *shared* frames: each message compressed by itself |
+    /// | takeover, with the server's [window left to topics](crate::Deflate::for_topics) | those of the *cohort*: compressed by one compressor for all of them, and its window |
     ///
     /// **The cohort.** All in it have received the same compressed bytes since its compressor last
     /// forgot all, so they have the same window and the next message is the same bytes for all of them.
@@ -273,6 +276,7 @@ impl Topic {
             thread: thread::current().id(),
             plain,
             shared: packed.shared,
+            shared_bits: packed.shared_bits,
             cohort: packed.cohort,
             cohort_starts: packed.cohort_starts,
             window_bits: self.0.window_bits,

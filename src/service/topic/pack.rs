@@ -56,6 +56,7 @@ impl Packer {
             self.pack_for_cohort(message, offset, members, &mut packed);
         }
         if members.shared > 0 || packed.cohort.is_none() {
+            packed.shared_bits = self.settings.window_for(message.as_bytes().len());
             packed.shared = match &packed.cohort {
                 // What starts a cohort refers to nothing.
                 Some(first) if packed.cohort_starts => Some(Arc::clone(first)),
@@ -163,6 +164,11 @@ impl Members {
 }
 
 impl TopicDeflate {
+    /// The window needed to inflate a message of `len` bytes that refers to nothing before it.
+    fn window_for(&self, len: usize) -> u8 {
+        (9..self.window_bits).find(|&bits| len <= 1 << bits).unwrap_or(self.window_bits)
+    }
+
     fn deflate(&self) -> Deflate {
         let &Self { level, mem_level, window_bits: server_window_bits, .. } = self;
         Deflate { level, mem_level, server_window_bits, ..Deflate::default() }

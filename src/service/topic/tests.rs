@@ -184,7 +184,7 @@ fn an_ear_hears_what_its_peer_can_inflate() {
     let cohort = [Cohort, Cohort, Plain, Cohort];
     let shared = [Shared, Shared, Plain, Shared];
     assert_eq!(kinds(Ear::default(), 0), [Plain; 4]);
-    assert_eq!(kinds(agreed(11, true), 0), [Plain; 4], "its window is too small");
+    assert_eq!(kinds(agreed(11, true), 0), shared, "its window is too small for the cohort");
     assert_eq!(kinds(agreed(12, true), 0), cohort);
     assert_eq!(kinds(agreed(15, true), 0), cohort);
     assert_eq!(kinds(agreed(15, false), 0), shared);
@@ -208,4 +208,25 @@ fn an_ear_hears_what_its_peer_can_inflate() {
 #[should_panic(expected = "out of range")]
 fn a_window_of_eight_bits_is_no_setting() {
     Topic::compressed(TopicDeflate { window_bits: 8, ..TopicDeflate::default() });
+}
+
+#[test]
+fn a_small_window_is_enough_for_a_small_message() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    hall.join(Kind::Shared, 1);
+    for (len, bits) in [(512, 9), (513, 10), (16_384, 14), (16_385, 15), (100_000, 15)] {
+        hall.topic.publish(vec![7; len]).unwrap();
+        let publication = hall.letters.taken().pop().unwrap();
+        assert_eq!(publication.shared_bits, bits);
+        for own in [9, 12, 15] {
+            let agreed = Agreed {
+                server_window_bits: own,
+                client_window_bits: 15,
+                server_takeover: false,
+                client_takeover: false,
+            };
+            let heard = if own < bits { Kind::Plain } else { Kind::Shared };
+            assert_eq!(Ear::new(agreed).hear(&publication).0, heard, "{len} bytes, {own} bits");
+        }
+    }
 }
