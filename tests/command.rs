@@ -37,6 +37,25 @@ fn serve_is_what_is_done_when_nothing_is_said() {
 }
 
 #[test]
+fn the_chat_and_echo_compress_unless_that_is_switched_off() {
+    let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                  client_max_window_bits=12";
+    let server = Server::start(&[]);
+    for path in ["/chat", "/chat/tea", "/echo"] {
+        assert_eq!(compression(&server, path).as_deref(), Some(agreed), "{path}");
+    }
+    assert_eq!(compression(&server, "/raw"), None);
+
+    let off = Server::start(&["--no-compression"]);
+    let mut command = chinwag();
+    command.env("CHINWAG_LISTEN", "127.0.0.1:0").env("CHINWAG_NO_COMPRESSION", "1");
+    for server in [off, Server::spawn(command)] {
+        assert_eq!(compression(&server, "/chat"), None);
+        assert_eq!(compression(&server, "/echo"), None);
+    }
+}
+
+#[test]
 fn a_host_name_will_do() {
     let mut command = chinwag();
     command.args(["--listen", "localhost:0"]);
@@ -171,6 +190,7 @@ fn the_help_tells_every_option_its_variable_and_every_endpoint() {
             assert!(help.contains(&format!("--{option} <")), "{args:?}: {option}");
             assert!(help.contains(&variable), "{args:?}: {variable}");
         }
+        assert!(help.contains("--no-compression\n") && help.contains("CHINWAG_NO_COMPRESSION"));
         for endpoint in ["/chat", "/chat/{room}", "/echo", "/raw"] {
             assert!(help.contains(&format!("\n  {endpoint} ")), "{args:?}: {endpoint}");
         }
@@ -364,6 +384,24 @@ fn status_for(server: &Server, origin: &str) -> String {
     let mut line = String::new();
     BufReader::new(socket).read_line(&mut line).unwrap();
     line.split(' ').nth(1).expect("a status line has a status").to_owned()
+}
+
+/// What the server answers to a browser's offer of compression at `path`.
+fn compression(server: &Server, path: &str) -> Option<String> {
+    let mut socket = open(server.addr);
+    write!(
+        socket,
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+        server.addr
+    )
+    .unwrap();
+    let head = BufReader::new(socket).lines().map(Result::unwrap);
+    let head: Vec<_> = head.take_while(|line| !line.is_empty()).collect();
+    assert!(head[0].starts_with("HTTP/1.1 101 "), "{head:?}");
+    let name = "Sec-WebSocket-Extensions: ";
+    head.iter().find_map(|line| line.strip_prefix(name).map(str::to_owned))
 }
 
 fn first_word(line: &str) -> String {

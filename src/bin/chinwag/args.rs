@@ -98,6 +98,14 @@ pub struct Serve {
     #[arg(long, value_name = "N", env = "CHINWAG_MAX_CONNECTIONS", hide_env_values = true)]
     pub max_connections: Option<NonZeroUsize>,
 
+    /// Compresses nothing. Without it the chat and /echo agree to permessage-deflate.
+    #[arg(
+        long,
+        env = "CHINWAG_NO_COMPRESSION", hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub no_compression: bool,
+
     /// Pages of this origin may connect too, such as https://example.org; may be repeated, and `*`
     /// allows all. Without it only pages of the host that is asked may, and programs, which send no
     /// origin.

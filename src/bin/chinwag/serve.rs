@@ -8,7 +8,7 @@ use std::{
 };
 
 use chinwag::{
-    Limits, Origins, Request, Route, Router, Server, Stopper, Timeouts,
+    Deflate, Limits, Origins, Request, Route, Router, Server, Stopper, Timeouts,
     chat::{Chat, ChatLimits},
     web,
 };
@@ -55,6 +55,9 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
         .every(Duration::from_secs(1), move |now| pulse.pulse(now));
     if let Some(workers) = options.workers {
         server = server.workers(workers.into());
+    }
+    if !options.no_compression {
+        server = server.deflate(Deflate::default());
     }
     server.bind(&*options.listen)
 }
