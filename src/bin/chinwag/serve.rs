@@ -47,8 +47,9 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
     let most = most_connections();
     let chat = Chat::new(ChatLimits::default());
     let pulse = chat.clone();
+    let compress = !options.no_compression;
     let mut server = Server::builder()
-        .router(router(&chat, &limits).allow_origins(origins(&options.allow_origin)))
+        .router(router(&chat, &limits, compress).allow_origins(origins(&options.allow_origin)))
         .limits(limits)
         .timeouts(timeouts)
         .max_connections(options.max_connections.map_or(most, usize::from))
@@ -56,13 +57,13 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
     if let Some(workers) = options.workers {
         server = server.workers(workers.into());
     }
-    if !options.no_compression {
+    if compress {
         server = server.deflate(Deflate::default());
     }
     server.bind(&*options.listen)
 }
 
-fn router(chat: &Chat, limits: &Limits) -> Router {
+fn router(chat: &Chat, limits: &Limits, compress: bool) -> Router {
     let chat_limits = Limits {
         max_frame: limits.max_frame.min(CHAT_MESSAGE),
         max_message: limits.max_message.min(CHAT_MESSAGE),
@@ -70,7 +71,9 @@ fn router(chat: &Chat, limits: &Limits) -> Router {
     };
     let enter = || {
         let chat = chat.clone();
-        Route::new(move |request: &Request<'_>| chat.service(request)).limits(chat_limits.clone())
+        Route::new(move |request: &Request<'_>| chat.service(request))
+            .limits(chat_limits.clone())
+            .deflate(compress.then(Deflate::for_topics))
     };
     Router::new()
         .get("/", |_: &Request<'_>| web::page())
