@@ -4,6 +4,10 @@ mod support;
 
 #[path = "server/closing.rs"]
 mod closing;
+#[path = "server/deadlines.rs"]
+mod deadlines;
+#[path = "server/faults.rs"]
+mod faults;
 #[path = "server/flow.rs"]
 mod flow;
 #[path = "server/topics.rs"]

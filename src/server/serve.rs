@@ -152,6 +152,7 @@ impl<'a> Serving<'a> {
             Routed::Upgrade { response, service, settings } => {
                 self.context.output.extend_from_slice(&response);
                 self.link.connection.upgrade(settings, self.context.now);
+                self.link.arm(self.context);
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
             }
@@ -204,7 +205,7 @@ impl<'a> Serving<'a> {
         context.counters.panics.add(1);
         log::error!("the service of {} panicked; its connection is closed", link.addr);
         if let Stage::Serving(service) = mem::replace(self.stage, Stage::Ending) {
-            drop_quietly(service);
+            drop_quietly(service, context);
         }
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
@@ -230,12 +231,13 @@ impl Peer {
             context.counters.panics.add(1);
             log::error!("the service of {} panicked at its end", self.link.addr);
         }
-        drop_quietly(service);
+        drop_quietly(service, context);
     }
 }
 
-fn drop_quietly(service: Box<dyn Service>) {
+fn drop_quietly(service: Box<dyn Service>, context: &Context) {
     if catch_unwind(AssertUnwindSafe(|| drop(service))).is_err() {
+        context.counters.panics.add(1);
         log::error!("a service panicked while it was dropped");
     }
 }

@@ -474,6 +474,8 @@ impl Worker {
                 peer.link.connection.handle_timeout(now, output);
                 peer.link.leave(start, &mut self.context);
                 peer.link.arm(&mut self.context);
+                // A Pong brings the next Ping closer than the end of the wait for it may be.
+                peer.link.arm_for_ping(&mut self.context);
                 self.settle(key);
             }
             // A request had begun: say why it goes unanswered.

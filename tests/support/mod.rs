@@ -207,6 +207,16 @@ impl Client {
         self.socket.write_all(&wire).ok();
     }
 
+    /// Reads once, for no longer than the socket's deadline, and answers what is to be answered.
+    pub fn answer_pings(&mut self) {
+        let mut buffer = [0; 1024];
+        match self.socket.read(&mut buffer) {
+            Ok(read @ 1..) => self.take(&mut buffer[..read]),
+            Ok(0) => panic!("the server has ended TCP"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
     /// The next message, which is text.
     pub fn text(&mut self) -> String {
         match self.recv() {
