@@ -10,6 +10,8 @@ mod deadlines;
 mod faults;
 #[path = "server/flow.rs"]
 mod flow;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/topics.rs"]
 mod topics;
 

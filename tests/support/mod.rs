@@ -28,7 +28,7 @@ pub struct Running {
     pub counters: Arc<chinwag::server::Counters>,
     /// The first worker's directory under `/proc`.
     #[cfg(target_os = "linux")]
-    task: std::path::PathBuf,
+    pub task: std::path::PathBuf,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -69,8 +69,7 @@ impl Running {
     /// Time that the first worker has spent on a processor.
     #[cfg(target_os = "linux")]
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(self.task.join("schedstat")).unwrap();
-        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+        cpu_time(&self.task)
     }
 
     /// Stops it, and gives how long that took.
@@ -235,6 +234,13 @@ impl Client {
         }
         self.connection.close_reason().expect("it has ended").clone()
     }
+}
+
+/// Time that the thread with directory `task` under `/proc` has spent on a processor.
+#[cfg(target_os = "linux")]
+pub fn cpu_time(task: &std::path::Path) -> Duration {
+    let stat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// The request for an upgrade at `path`; its key is that of §1.3.
