@@ -90,8 +90,12 @@ impl Outbox {
     /// Drops what has not begun to leave, so that the peer still sees whole frames.
     pub(super) fn drop_unsent(&mut self) {
         let begun = match self.pieces.front() {
-            // Where an owned piece's frames begin is not known any more: it stays whole.
-            Some(Piece::Owned(_)) | Some(Piece::Shared { at: 1.., .. }) => 1,
+            // Where an owned piece's frames begin is not known any more, and the header of one may stand
+            // in the piece before it: they stay whole.
+            Some(Piece::Owned(_)) => {
+                self.pieces.iter().take_while(|piece| matches!(piece, Piece::Owned(_))).count()
+            }
+            Some(Piece::Shared { at: 1.., .. }) => 1,
             Some(Piece::Shared { at: 0, .. }) | None => 0,
         };
         self.pieces.truncate(begun);
@@ -158,6 +162,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::buffer::Buffer;
 
     /// Takes `room` bytes, then blocks.
     struct Narrow {
@@ -219,5 +224,16 @@ mod tests {
         outbox.push_shared(b"not begun".as_slice().into(), 0);
         outbox.drop_unsent();
         assert_eq!(outbox.len(), 0);
+
+        // A payload without room in front of it has its header in the piece before.
+        outbox.push(b"header", &mut pool);
+        outbox.push_owned(Buffer::from(b" and payload".to_vec()).into_wire());
+        outbox.push_shared(b"waiting".as_slice().into(), 0);
+        outbox.drop_unsent();
+        while outbox.len() > 0 {
+            socket.room = 100;
+            outbox.write_to(&mut socket, now, &mut pool).unwrap();
+        }
+        assert_eq!(socket.taken, b"begunheader and payload");
     }
 }
