@@ -45,3 +45,8 @@ fn messages_follow_the_plain_rules() {
 fn connections_are_the_same_however_they_are_cut() {
     replay("connection", chinwag_fuzz::connection::check);
 }
+
+#[test]
+fn handshakes_are_the_same_however_they_are_cut() {
+    replay("handshake", chinwag_fuzz::handshake::check);
+}

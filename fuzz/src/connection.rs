@@ -16,7 +16,7 @@ use chinwag::{
 use super::memory;
 
 /// Byte 0: bit 0 the role, bit 1 raw mode, bit 2 our Close is sent before, bit 3 the limits. Byte 1 is
-/// the size of the pieces. The rest is what the peer sends.
+/// the size of the pieces, on average. The rest is what the peer sends.
 pub fn check(data: &[u8]) {
     let [choice, size, wire @ ..] = data else { return };
     let settings = settings(
@@ -144,8 +144,8 @@ impl Run {
         let room = output.capacity();
         let (times, least) = match in_place {
             InPlace::No => (2, 2 << 10),
-            // Room for as much again, and for the first kilobytes, may be waiting to be read into.
-            InPlace::Yes => (4, 10 << 10),
+            // Room for the next kilobytes is doubled with the rest.
+            InPlace::Yes => (2, 12 << 10),
         };
 
         let before = memory::held();
@@ -170,8 +170,9 @@ enum InPlace {
     No,
 }
 
-/// Receives `wire` in pieces of `size` bytes. Calls `seen` with each event, and with `None` after each
-/// piece, and with the number of bytes that have arrived.
+/// Receives `wire` in pieces that have `size` bytes on average, or in one if that is all of it. Calls
+/// `seen` with each event, and with `None` after each piece, and with the number of bytes that have
+/// arrived.
 fn feed(
     connection: &mut Connection,
     mut wire: &mut [u8],
@@ -182,7 +183,11 @@ fn feed(
 ) {
     let (now, mut pool) = (Instant::now(), Pool::new(0));
     let total = wire.len();
+    let mut dice = size as u64;
     while !wire.is_empty() {
+        // Whatever the fuzzer chooses for `size`, it chooses other cuts.
+        dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        let size = if size < total { 1 + (dice >> 33) as usize % (2 * size - 1) } else { total };
         let size = size.min(wire.len());
         if in_place == InPlace::Yes
             && let Some(space) = connection.space(&mut pool)

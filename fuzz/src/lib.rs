@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod frame;
+pub mod handshake;
 mod memory;
 pub mod message;
 pub mod utf8;

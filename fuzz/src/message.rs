@@ -171,16 +171,17 @@ impl Model {
         payload: &[u8],
         limits: &Limits,
     ) -> Result<Option<(Opcode, Vec<u8>)>, ProtocolError> {
-        if payload.len() > limits.max_frame {
-            let len = payload.len() as u64;
-            return Err(ProtocolError::FrameTooBig { len, max: limits.max_frame });
-        }
         let (opcode, mut bytes, frames) = match (self.message.take(), header.opcode) {
             (None, Opcode::Continuation) => return Err(ProtocolError::NothingToContinue),
             (None, opcode) => (opcode, Vec::new(), 0),
             (Some(message), Opcode::Continuation) => message,
             (Some(_), _) => return Err(ProtocolError::MessageUnfinished),
         };
+        // The opcode comes before the length.
+        if payload.len() > limits.max_frame {
+            let len = payload.len() as u64;
+            return Err(ProtocolError::FrameTooBig { len, max: limits.max_frame });
+        }
         if frames == limits.max_fragments {
             return Err(ProtocolError::TooManyFragments { max: limits.max_fragments });
         }

@@ -20,6 +20,9 @@ pub struct Buffer {
 /// The least payload a buffer has room for: bytes. Every room is a power of two of them.
 const MIN_ROOM: usize = 512;
 
+/// The least room to read into, where as much is wanted: bytes.
+const LEAST_SPACE: usize = 4 << 10;
+
 impl Buffer {
     /// Bytes of payload.
     pub fn len(&self) -> usize {
@@ -50,14 +53,15 @@ impl Buffer {
         self.end += piece.len();
     }
 
-    /// Room behind the payload to read into: at most `want` bytes and, past the first kilobytes, at
-    /// most as many as have arrived, so that nothing is reserved for a length that was only announced.
+    /// Room behind the payload to read into, at most `want` bytes. The buffer grows by doubling what
+    /// has arrived, so that nothing is reserved for a length that was only announced.
     pub fn space(&mut self, want: usize, pool: &mut Pool) -> &mut [u8] {
-        let want = want.min(self.len().max(4 << 10));
-        if self.bytes.len() - self.end < want {
-            self.grow(want, pool);
+        let least = want.min(LEAST_SPACE);
+        if self.bytes.len() - self.end < least {
+            self.grow(least, pool);
         }
-        &mut self.bytes[self.end..self.end + want]
+        let len = want.min(self.bytes.len() - self.end);
+        &mut self.bytes[self.end..self.end + len]
     }
 
     /// Counts the first `len` bytes of [`space`](Self::space) as payload.
@@ -243,13 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn space_never_exceeds_what_has_arrived() {
+    fn space_doubles_what_has_arrived_and_reserves_nothing_else() {
         let mut pool = Pool::new(0);
         let mut buffer = Buffer::default();
-        assert_eq!(buffer.space(1 << 30, &mut pool).len(), 4 << 10);
-        buffer.filled(4 << 10);
-        buffer.append(&[0; 4 << 10], &mut pool);
-        assert_eq!(buffer.space(1 << 30, &mut pool).len(), 8 << 10);
+        for step in (1..3_000).cycle().step_by(97).take(200) {
+            let len = buffer.space(1 << 30, &mut pool).len();
+            assert!(len >= LEAST_SPACE);
+            assert!(buffer.bytes.len() <= 2 * (buffer.len() + LEAST_SPACE) + MAX_HEADER);
+            buffer.filled(step.min(len));
+        }
         assert_eq!(buffer.space(10, &mut pool).len(), 10);
     }
 
@@ -274,5 +280,42 @@ mod tests {
         assert_eq!(pool.held(), 2 * size);
         assert!(pool.take(512).is_empty());
         assert_eq!(pool.held(), size);
+    }
+
+    #[test]
+    fn a_buffer_that_was_sent_comes_back_as_good_as_new() {
+        let mut pool = Pool::new(1 << 20);
+        let mut buffer = pool.take(0);
+        buffer.append(b"Hello", &mut pool);
+        let mut wire = buffer.with_header(&[0x81, 5]).unwrap();
+        wire.advance(7);
+        assert!(wire.as_slice().is_empty());
+        pool.put(wire.into_buffer());
+        assert_eq!(pool.held(), MAX_HEADER + MIN_ROOM);
+
+        let again = pool.take(0);
+        assert!(again.is_empty());
+        assert_eq!(pool.held(), 0, "the very same one");
+        assert!(again.with_header(&[0; MAX_HEADER]).is_ok(), "there is room for any header");
+    }
+
+    #[test]
+    fn a_pool_leaves_to_the_allocator_what_it_has_no_place_for() {
+        let mut pool = Pool::new(usize::MAX);
+        for (name, buffer) in [
+            ("between two classes", Buffer::from(vec![0; MAX_HEADER + 1000])),
+            ("smaller than all", Buffer::from(vec![0; MAX_HEADER + MIN_ROOM / 2])),
+            ("larger than all", Buffer::from(vec![0; MAX_HEADER + (MIN_ROOM << CLASSES)])),
+            ("nothing", Buffer::default()),
+        ] {
+            pool.put(buffer);
+            assert_eq!(pool.held(), 0, "{name}");
+        }
+        let largest = MIN_ROOM << (CLASSES - 1);
+        let buffer = pool.take(largest);
+        pool.put(buffer);
+        assert_eq!(pool.held(), MAX_HEADER + largest);
+        assert!(pool.take(largest + 1).is_empty());
+        assert_eq!(pool.held(), MAX_HEADER + largest, "it had to be made anew");
     }
 }

@@ -161,31 +161,33 @@ impl Header {
     /// The header as bytes: an array and how many of it count.
     #[inline]
     pub fn encode(&self) -> ([u8; MAX_HEADER], usize) {
-        let mut bytes = [0; MAX_HEADER];
-        bytes[0] = u8::from(self.fin) << 7 | self.rsv.0 << 4 | self.opcode as u8;
+        let first = u8::from(self.fin) << 7 | self.rsv.0 << 4 | self.opcode as u8;
         let mask_bit = u8::from(self.masking_key.is_some()) << 7;
         // §5.2: the shortest of the three forms.
-        let mut len = match self.payload_len {
-            0..=125 => {
-                bytes[1] = mask_bit | self.payload_len as u8;
-                2
-            }
-            126..=0xffff => {
-                bytes[1] = mask_bit | 126;
-                bytes[2..4].copy_from_slice(&(self.payload_len as u16).to_be_bytes());
-                4
-            }
-            0x1_0000.. => {
-                bytes[1] = mask_bit | 127;
-                bytes[2..10].copy_from_slice(&self.payload_len.to_be_bytes());
-                10
-            }
+        let (short_len, long_len, mut len) = match self.payload_len {
+            0..=125 => (self.payload_len as u8, 0, 2),
+            126..=0xffff => (126, (self.payload_len as u16).swap_bytes().into(), 4),
+            0x1_0000.. => (127, self.payload_len.swap_bytes(), 10),
         };
+        // Put together in a register, first byte lowest: bytes written to memory one by one and then
+        // read as a whole make the reader wait for all of them.
+        let mut bytes = u128::from(u16::from_le_bytes([first, mask_bit | short_len]));
+        bytes |= u128::from(long_len) << 16;
         if let Some(key) = self.masking_key {
-            bytes[len..len + 4].copy_from_slice(&key);
+            bytes |= u128::from(u32::from_le_bytes(key)) << (8 * len);
             len += 4;
         }
-        (bytes, len)
+        (*bytes.to_le_bytes().first_chunk().expect("16 bytes have 14"), len)
+    }
+
+    /// Appends the header to `output`.
+    #[inline]
+    pub fn append_to(&self, output: &mut Vec<u8>) {
+        let (bytes, len) = self.encode();
+        let end = output.len() + len;
+        // All of the array and then less of it: a copy of a known size is no call.
+        output.extend_from_slice(&bytes);
+        output.truncate(end);
     }
 }
 
@@ -498,7 +500,10 @@ pub(in crate::protocol) mod tests {
         #[test]
         fn what_was_encoded_decodes_to_itself(header in any_header(), behind in any::<[u8; 3]>()) {
             let (bytes, len) = header.encode();
-            let wire = [&bytes[..len], &behind].concat();
+            let mut wire = vec![];
+            header.append_to(&mut wire);
+            prop_assert_eq!(&wire, &bytes[..len]);
+            wire.extend(behind);
             let rules = HeaderRules { rsv: Rsv(7), ..rules(receiver(&header)) };
             prop_assert_eq!(decode(&wire, &rules), Ok(Some((header, len))));
         }

@@ -10,16 +10,15 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 /// `key` is in wire order. `offset` is how many bytes of this payload came before, so a payload may
 /// arrive in pieces; only `offset % 4` matters.
 pub fn apply_mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
-    let mut key = key;
-    key.rotate_left(offset % 4);
-    let [a, b, c, d] = key;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    // Little-endian, so that the key's first byte is the lowest, wherever this runs.
+    let key = u32::from_le_bytes(key).rotate_right(8 * (offset % 4) as u32);
+    let wide = u64::from(key) << 32 | u64::from(key);
 
     let (words, rest) = payload.as_chunks_mut::<8>();
     for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
     }
-    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
+    for (byte, key) in rest.iter_mut().zip(wide.to_le_bytes()) {
         *byte ^= key;
     }
 }

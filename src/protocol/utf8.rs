@@ -21,13 +21,18 @@ impl Utf8Checker {
     /// # Errors
     /// [`ProtocolError::InvalidUtf8`] as soon as no continuation could make the text valid; the
     /// checker is of no use after that.
+    #[inline]
     pub fn check(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+        if self.tail_len == 0 && is_short_text(piece) { Ok(()) } else { self.check_run(piece) }
+    }
+
+    fn check_run(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let piece = self.finish_tail(piece)?;
         if piece.is_empty() {
             return Ok(());
         }
         let (whole, tail) = piece.split_at(piece.len() - unfinished(piece));
-        if basic::from_utf8(whole).is_err() || !is_prefix(tail) {
+        if basic::from_utf8(whole).is_err() || !(tail.is_empty() || is_prefix(tail)) {
             return Err(ProtocolError::InvalidUtf8);
         }
         self.keep(tail);
@@ -63,8 +68,19 @@ impl Utf8Checker {
     }
 
     fn keep(&mut self, tail: &[u8]) {
-        self.tail[..tail.len()].copy_from_slice(tail);
+        for (kept, byte) in self.tail.iter_mut().zip(tail) {
+            *kept = *byte;
+        }
         self.tail_len = tail.len() as u8;
+    }
+}
+
+/// Whether `piece` is one of most pieces: short and whole. Vectors take a moment to start.
+fn is_short_text(piece: &[u8]) -> bool {
+    match piece.len() {
+        ..64 => str::from_utf8(piece).is_ok(),
+        64..=1024 => piece.is_ascii(),
+        1025.. => false,
     }
 }
 

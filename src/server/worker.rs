@@ -42,8 +42,8 @@ const MAX_OUTPUT: usize = 256 << 10;
 /// Most readiness events taken from the system at once.
 const EVENTS: usize = 1024;
 
-/// How long connections get to end when the server stops.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How long connections get to end when the server stops: so the process is gone within five seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(4_500);
 
 const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);

@@ -110,6 +110,7 @@ pub struct Serve {
     )]
     pub allow_origin: Vec<AllowOrigin>,
 
+    // Choice: info. Who runs a chat wants to see who came, and why they went.
     /// How much is told on stderr; info has a line for each connection that ended.
     #[arg(
         long,

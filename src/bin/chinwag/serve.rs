@@ -8,9 +8,8 @@ use std::{
 };
 
 use chinwag::{
-    Limits, Request, Router, Server, Stopper, Timeouts,
+    Limits, Origins, Request, Route, Router, Server, Stopper, Timeouts,
     chat::{Chat, ChatLimits},
-    router::{Origins, Route},
     web,
 };
 use log::{debug, info, warn};

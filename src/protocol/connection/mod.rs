@@ -39,7 +39,7 @@ use super::{
     buffer::{Buffer, Pool, WireBytes},
     close::{CloseCause, CloseCode, CloseReason, Timeout, decode_close, encode_close},
     error::{ProtocolError, SendError},
-    frame::{Frame, Header, HeaderRules, MAX_CONTROL, Opcode, Rsv},
+    frame::{Frame, Header, HeaderRules, MAX_CONTROL, MAX_HEADER, Opcode, Rsv},
     limits::{Limits, Timeouts},
     mask::{MaskingKeys, apply_mask},
     message::Message,
@@ -598,9 +598,8 @@ impl Connection {
     fn push(&mut self, mut header: Header, payload: &[u8], output: &mut Vec<u8>) {
         header.payload_len = payload.len() as u64;
         header.masking_key = self.keys.as_mut().map(|keys| keys.next_key());
-        let (bytes, len) = header.encode();
-        output.reserve(len + payload.len());
-        output.extend_from_slice(&bytes[..len]);
+        output.reserve(MAX_HEADER + payload.len());
+        header.append_to(output);
         let start = output.len();
         output.extend_from_slice(payload);
         if let Some(key) = header.masking_key {
