@@ -147,6 +147,9 @@ impl Server {
                 let panicked = |_| Err(io::Error::other("a worker panicked"));
                 result = result.and(thread.join().unwrap_or_else(panicked));
             }
+            // Connections that were handed to a worker at its very end, whose peers would wait as long
+            // as a `Stopper` or a handle lives.
+            shared.mailboxes.iter().for_each(|mailbox| mailbox.take(&mut Vec::new()));
             result
         })
     }
