@@ -90,18 +90,13 @@ impl Context {
             || self.topics.is_waiting()
     }
 
-    /// Empties the mailbox, and gives where in `posts` the new letters begin.
-    pub(super) fn take_mail(&mut self) -> usize {
-        let new = self.posts.len();
-        if !self.mailbox.is_empty() {
-            self.mailbox.take(&mut self.posts);
-        }
-        new
-    }
-
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
     pub(super) fn sort_mail(&mut self) {
-        let new = self.take_mail();
+        if self.mailbox.is_empty() {
+            return;
+        }
+        let new = self.posts.len();
+        self.mailbox.take(&mut self.posts);
         let is_publication = |post: &mut Post| matches!(post, Post::Letter(Letter::Publication(_)));
         for post in self.posts.extract_if(new.., is_publication) {
             if let Post::Letter(Letter::Publication(publication)) = post {

@@ -367,8 +367,7 @@ impl Worker {
         if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
             self.begin_stop();
         }
-        // As they were posted: a publication between two errands goes out between them.
-        self.context.take_mail();
+        self.context.sort_mail();
         let mut posts = mem::take(&mut self.context.posts);
         for post in posts.drain(..) {
             match post {
@@ -392,6 +391,7 @@ impl Worker {
         let done = self.peers.get_mut(key).is_some_and(|peer| {
             Serving::new(peer, &mut self.context)
                 .call_link(|call| {
+                    // What its poster published before goes out before it.
                     call.hear(Hear::All);
                     match errand {
                         Errand::Send(message) => call.send(message),
