@@ -20,6 +20,9 @@ use crate::{
 /// Bytes of spare buffers that a worker keeps.
 const MAX_SPARE: usize = 4 << 20;
 
+/// Memory for a turn's output that is kept for the next turn: bytes.
+const MAX_SPARE_OUTPUT: usize = 1 << 20;
+
 /// Most empty outboxes that a worker keeps.
 const MAX_SPARE_OUTBOXES: usize = 256;
 
@@ -103,6 +106,12 @@ impl Context {
                 self.topics.take_in(publication);
             }
         }
+    }
+
+    /// The turn's output has left; its memory is kept, unless one large message took more than usual.
+    pub(super) fn clear_output(&mut self) {
+        self.output.clear();
+        self.output.shrink_to(MAX_SPARE_OUTPUT);
     }
 
     /// An empty outbox.

@@ -14,6 +14,10 @@ use crate::protocol::buffer::{Pool, WireBytes};
 /// Most pieces given to one system call.
 const MAX_SLICES: usize = 64;
 
+/// Pieces of a connection's own are joined up to about this size: bytes. A larger one is not copied to
+/// make room behind it.
+const MAX_JOINED: usize = 16 << 10;
+
 /// What waits for one socket, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -66,7 +70,9 @@ impl Outbox {
             return;
         }
         self.bytes += bytes.len();
-        if let Some(Piece::Owned(last)) = self.pieces.back_mut() {
+        if let Some(Piece::Owned(last)) = self.pieces.back_mut()
+            && last.as_slice().len() < MAX_JOINED
+        {
             last.append(bytes, pool);
         } else {
             let mut piece = WireBytes::default();

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Most frames that one connection is served in a turn; the rest of what was read waits for the next.
-const FRAMES_A_TURN: usize = 1024;
+const FRAMES_A_TURN: usize = 256;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
 pub(super) struct Serving<'a> {
@@ -204,9 +204,6 @@ impl<'a> Serving<'a> {
         let Self { link, context, .. } = self;
         context.counters.panics.add(1);
         log::error!("the service of {} panicked; its connection is closed", link.addr);
-        if let Stage::Serving(service) = mem::replace(self.stage, Stage::Ending) {
-            drop_quietly(service, context);
-        }
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
         link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);

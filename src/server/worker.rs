@@ -526,7 +526,7 @@ impl Worker {
             }
         }
         self.context.deferred = deferred;
-        self.context.output.clear();
+        self.context.clear_output();
         while let Some(key) = self.context.dirty.pop() {
             if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
                 link.flush_outbox(&mut self.context);

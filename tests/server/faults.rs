@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -14,7 +15,7 @@ use chinwag::{
 
 use crate::{
     Echo,
-    support::{Running, eventually, http, masked},
+    support::{DEADLINE, Running, eventually, http, masked},
 };
 
 /// Panics where it is told to.
@@ -124,6 +125,29 @@ fn a_panic_closes_its_connection_with_1011_and_no_other() {
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
         is_counted(path);
     }
+}
+
+#[test]
+fn a_service_that_has_panicked_still_hears_its_end() {
+    struct Panics(mpsc::Sender<CloseCode>);
+
+    impl Service for Panics {
+        fn message(&mut self, _: &mut Peer<'_>, _: Message<'_>) {
+            panic!("as asked");
+        }
+
+        fn closed(&mut self, reason: &CloseReason) {
+            self.0.send(reason.code).unwrap();
+        }
+    }
+
+    let (tell, told) = mpsc::channel();
+    let make = move |_: &Request<'_>| Panics(tell.clone());
+    let server = Running::router(Router::new().service("/", make));
+    let mut client = server.connect("/");
+    client.send("panic");
+    assert_eq!(client.end().code, CloseCode::INTERNAL_ERROR);
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(CloseCode::INTERNAL_ERROR));
 }
 
 #[test]
