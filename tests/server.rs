@@ -4,8 +4,14 @@ mod support;
 
 #[path = "server/closing.rs"]
 mod closing;
+#[path = "server/deadlines.rs"]
+mod deadlines;
+#[path = "server/faults.rs"]
+mod faults;
 #[path = "server/flow.rs"]
 mod flow;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/topics.rs"]
 mod topics;
 

@@ -58,7 +58,7 @@ pub trait Service {
     fn drained(&mut self, peer: &mut Peer<'_>) {}
 
     /// The connection has ended, and this is the first cause. Called once, last, for every service
-    /// that was opened. Subscriptions are gone already.
+    /// that was opened, also where another method has panicked. Subscriptions are gone already.
     fn closed(&mut self, reason: &CloseReason) {}
 }
 
@@ -261,7 +261,8 @@ impl fmt::Debug for PeerHandle {
 /// How other threads reach the thread that owns some connections. A server's worker has one; so has
 /// a test harness.
 pub trait Mailbox: Send + Sync {
-    /// Leaves a letter; letters of one poster arrive in order.
+    /// Leaves a letter. Errands of one poster arrive in order, and behind what it published before them;
+    /// what it publishes may overtake its earlier errands.
     ///
     /// A publication is always taken, as its poster has asked [`has_room`](Self::has_room) of every
     /// worker before it posted to the first: so all get it or none, and the bound is passed by no more
