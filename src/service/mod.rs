@@ -114,8 +114,8 @@ impl<'a> Peer<'a> {
     /// Raw mode: sends one frame as it is, with its FIN and opcode; masking and length are filled in.
     ///
     /// # Errors
-    /// [`SendError::IllegalFrame`] where the frame may not stand there (§5.4, §5.5), and for RSV bits
-    /// that no extension claims.
+    /// [`SendError::IllegalFrame`] where the frame may not stand there (§5.4, §5.5), and for RSV bits,
+    /// which are for extensions to set.
     pub fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
         self.0.send_frame(frame)
     }
