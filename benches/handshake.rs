@@ -9,7 +9,7 @@ use chinwag::{
     Limits, Request, Router, Service,
     protocol::{
         connection::Settings,
-        handshake::{self, HeadReader, ServerResponse, accept_key},
+        handshake::{self, Head, HeadReader, ServerResponse, accept_key},
     },
     router::Routed,
 };
@@ -75,12 +75,13 @@ fn handshake(criterion: &mut Criterion) {
             bencher.iter(|| answer(black_box(&mut wire), &limits));
         });
 
-        let routed = routes.route(&wire, addr);
+        let head = Head::read(&wire, &limits).unwrap();
+        let routed = routes.route(&head, addr);
         assert!(
             matches!(routed, Routed::Upgrade { response, .. } if response == ANSWER.as_bytes())
         );
         group.bench_function(BenchmarkId::new("routed", wire.len()), |bencher| {
-            bencher.iter(|| routes.route(black_box(&wire), addr));
+            bencher.iter(|| routes.route(black_box(&head), addr));
         });
     }
     group.finish();

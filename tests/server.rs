@@ -7,8 +7,14 @@ mod closing;
 #[cfg(feature = "deflate")]
 #[path = "server/cohort.rs"]
 mod cohort;
+#[path = "server/deadlines.rs"]
+mod deadlines;
+#[path = "server/faults.rs"]
+mod faults;
 #[path = "server/flow.rs"]
 mod flow;
+#[path = "server/limits.rs"]
+mod limits;
 #[path = "server/topics.rs"]
 mod topics;
 

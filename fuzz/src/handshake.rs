@@ -3,7 +3,7 @@
 use chinwag::{
     Limits,
     protocol::handshake::{
-        ClientRequest, HandshakeError, HeadReader, Request, Response, ServerResponse,
+        ClientRequest, HandshakeError, Head, HeadReader, Request, Response, ServerResponse,
     },
 };
 
@@ -18,40 +18,46 @@ pub fn check(data: &[u8]) {
     } else {
         Limits { max_head: 300, max_head_line: 100, max_headers: 6, ..Limits::default() }
     };
-    let whole = read(wire, wire.len().max(1), &limits);
-    for size in [usize::from(*size).max(1), 1] {
-        assert_eq!(read(wire, size, &limits), whole, "in pieces of {size}");
+    let head = Head::read(wire, &limits);
+    for size in [wire.len(), usize::from(*size), 1] {
+        let read = read(wire, size.max(1), &limits);
+        assert_eq!(read.as_deref(), head.as_ref().map(Head::as_bytes), "in pieces of {size}");
     }
-    match (&whole, choice & 1) {
-        (Ok(Some((head, rest))), 0) => check_request(head, rest, &limits),
-        (Ok(Some((head, rest))), _) => check_response(head, rest, &limits),
-        (Ok(None), _) => assert!(wire.len() <= limits.max_head, "more than a head is taken in"),
+    if let Ok(head) = &head {
+        let bytes = head.as_bytes();
+        assert!(bytes.len() <= limits.max_head && bytes.ends_with(b"\r\n\r\n"));
+        let alone = Head::read(bytes, &limits);
+        assert_eq!(alone.as_ref(), Ok(head), "what stands behind a head changes nothing");
+    }
+    match (&head, choice & 1) {
+        (Ok(head), 0) => check_request(head, &limits),
+        (Ok(head), _) => check_response(head, &limits),
+        (Err(HandshakeError::Unfinished), _) => {
+            assert!(wire.len() <= limits.max_head, "more than a head is taken in");
+        }
         (Err(error), _) => check_error(*error),
     }
     check_conversation(wire);
 }
 
-/// A head, and the bytes behind it.
-type Head = (Vec<u8>, Vec<u8>);
-
-fn read(wire: &[u8], size: usize, limits: &Limits) -> Result<Option<Head>, HandshakeError> {
+/// The head that a reader makes of pieces of `size` bytes.
+fn read(wire: &[u8], size: usize, limits: &Limits) -> Result<Vec<u8>, HandshakeError> {
     let mut copy = wire.to_vec();
     let before = memory::held();
     let mut reader = HeadReader::default();
     for (piece, arrived) in copy.chunks_mut(size).zip(1..) {
         let mut piece = piece;
-        let head = reader.read(&mut piece, limits)?.map(|head| head.into_owned());
+        let head = reader.read(&mut piece, limits)?.map(|head| head.as_bytes().to_vec());
         if let Some(head) = head {
-            assert_eq!(wire[..head.len()], head, "a head is what was sent");
-            let rest = wire[head.len()..].to_vec();
+            let rest = wire.strip_prefix(&*head).expect("a head is what was sent");
             assert!(rest.starts_with(piece) && head.len() + piece.len() <= arrived * size);
-            return Ok(Some((head, rest)));
+            return Ok(head);
         }
         assert!(piece.is_empty(), "all of the input is used up");
         let held = memory::held() - before;
         assert!(held <= 2 * limits.max_head as isize, "{held} bytes held");
     }
-    Ok(None)
+    Err(HandshakeError::Unfinished)
 }
 
 fn check_error(error: HandshakeError) {
@@ -59,12 +65,9 @@ fn check_error(error: HandshakeError) {
     assert!(!error.to_string().is_empty());
 }
 
-/// A request says the same whatever follows it, and an upgrade can be answered.
-fn check_request(head: &[u8], rest: &[u8], limits: &Limits) {
-    assert!(head.len() <= limits.max_head && head.ends_with(b"\r\n\r\n"));
-    let with_rest = [head, rest].concat();
+/// An upgrade can be answered.
+fn check_request(head: &Head<'_>, limits: &Limits) {
     let request = Request::parse(head, limits);
-    assert_eq!(Request::parse(&with_rest, limits), request);
     let upgrade = request.and_then(|request| {
         assert!(request.path.starts_with('/') && !request.host().is_empty());
         assert!(request.headers.len() <= limits.max_headers);
@@ -79,15 +82,14 @@ fn check_request(head: &[u8], rest: &[u8], limits: &Limits) {
 fn answer(key: &str) {
     let response = ServerResponse { key, protocol: None, extensions: &[], headers: &[] };
     let bytes = response.encode().expect("the key was checked");
-    let response = Response::parse(&bytes, &Limits::default()).expect("it is well formed");
+    let limits = Limits::default();
+    let head = Head::read(&bytes, &limits).expect("it is a head");
+    let response = Response::parse(&head, &limits).expect("it is well formed");
     assert_eq!(response.status, 101);
 }
 
-fn check_response(head: &[u8], rest: &[u8], limits: &Limits) {
-    assert!(head.len() <= limits.max_head && head.ends_with(b"\r\n\r\n"));
-    let with_rest = [head, rest].concat();
+fn check_response(head: &Head<'_>, limits: &Limits) {
     let response = Response::parse(head, limits);
-    assert_eq!(Response::parse(&with_rest, limits), response);
     match response {
         Ok(response) => {
             let request = client_request("/", &[], &[]);
@@ -115,7 +117,8 @@ fn check_conversation(asked: &[u8]) {
     let Ok(bytes) = client.encode() else { return };
 
     let limits = Limits { max_head: 1 << 20, max_head_line: 1 << 20, ..Limits::default() };
-    let request = Request::parse(&bytes, &limits).expect("a client sends legal requests");
+    let head = Head::read(&bytes, &limits).expect("a client sends heads");
+    let request = Request::parse(&head, &limits).expect("a client sends legal requests");
     let upgrade = request.upgrade().expect("and asks as §4.1 has it").expect("for a WebSocket");
     assert_eq!(upgrade.key, client.key());
     assert_eq!(upgrade.protocols, protocols);
@@ -129,7 +132,8 @@ fn check_conversation(asked: &[u8]) {
     assert_eq!(protocol, protocols.last().copied());
     let response = ServerResponse { key: upgrade.key, protocol, extensions: &[], headers: &[] };
     let bytes = response.encode().expect("the protocol is one that was offered");
-    let response = Response::parse(&bytes, &limits).expect("a server sends legal responses");
+    let head = Head::read(&bytes, &limits).expect("a server sends heads");
+    let response = Response::parse(&head, &limits).expect("a server sends legal responses");
     let agreement = response.verify(&client).expect("and agrees to what was asked");
     assert_eq!(agreement.protocol, protocol);
 }

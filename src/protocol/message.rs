@@ -184,7 +184,9 @@ pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
     }
 }
 
-/// A message in one frame that is whole in memory: unmasked and checked in place.
+/// A message in one frame that is whole in memory: unmasked and checked in place. Always inlined: it is
+/// on the way of nearly every message, and has two callers, which would leave it out of line.
+#[inline(always)]
 pub(super) fn whole_message<'a>(
     opcode: Opcode,
     key: Option<[u8; 4]>,

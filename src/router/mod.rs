@@ -19,7 +19,7 @@ use crate::{
             deflate::{Agreed, Deflate, Grant, Takeovers},
             is_token,
         },
-        handshake::{self, HandshakeError, ServerResponse, Upgrade},
+        handshake::{self, HandshakeError, Head, ServerResponse, Upgrade},
         limits::{Limits, Timeouts},
     },
     service::{Answer, Params, Request, Service},
@@ -359,9 +359,9 @@ impl Routes {
         &self.defaults
     }
 
-    /// Decides on a request by its whole head, which came from `addr`. Calls the application's closure
-    /// for a page or a service, at most one.
-    pub fn route(&self, head: &[u8], addr: SocketAddr) -> Routed {
+    /// Decides on a request by its head, which came from `addr`. Calls the application's closure for a
+    /// page or a service, at most one.
+    pub fn route(&self, head: &Head<'_>, addr: SocketAddr) -> Routed {
         match handshake::Request::parse(head, &self.defaults.limits) {
             Ok(head) => self
                 .dispatch(&head, addr)

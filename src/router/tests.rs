@@ -30,10 +30,18 @@ const ADDR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
+/// What becomes of a head: the server reads it, then routes it.
+fn route(routes: &Routes, head: &str) -> Routed {
+    match Head::read(head.as_bytes(), &routes.defaults().limits) {
+        Ok(head) => routes.route(&head, ADDR),
+        Err(error) => Routed::answer(&error.into(), false),
+    }
+}
+
 /// Routes `line` with `headers` (each with its line end) and splits up the answer.
 fn ask(routes: &Routes, line: &str, headers: &str) -> Seen {
     let head = format!("{line} HTTP/1.1\r\nHost: chat.example\r\n{headers}\r\n");
-    let (status, response) = match routes.route(head.as_bytes(), ADDR) {
+    let (status, response) = match route(routes, &head) {
         Routed::Upgrade { response, .. } => (101, response),
         Routed::Answer { status, response } => (status, response),
     };
@@ -45,7 +53,7 @@ fn ask(routes: &Routes, line: &str, headers: &str) -> Seen {
 
 fn settings_of(routes: &Routes, path: &str) -> Arc<Settings> {
     let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{UPGRADE}\r\n");
-    match routes.route(head.as_bytes(), ADDR) {
+    match route(routes, &head) {
         Routed::Upgrade { settings, .. } => settings,
         Routed::Answer { status, .. } => panic!("{path} is answered with {status}"),
     }
@@ -233,7 +241,7 @@ fn a_port_in_the_host_header_counts() {
         ("[::1]:8080", "http://[::2]:8080", false),
     ] {
         let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n{UPGRADE}\r\n");
-        let routed = routes.route(head.as_bytes(), ADDR);
+        let routed = route(&routes, &head);
         assert_eq!(matches!(routed, Routed::Upgrade { .. }), welcome, "{host} {origin}");
     }
 }
@@ -397,7 +405,7 @@ mod compression {
         };
         let routes = routes(Some(deflate));
         let head = format!("GET /default HTTP/1.1\r\nHost: a\r\n{UPGRADE}{OFFER}\r\n");
-        let open = || match routes.route(head.as_bytes(), ADDR) {
+        let open = || match super::route(&routes, &head) {
             Routed::Upgrade { agreed: Some((agreed, grant)), .. } => {
                 assert_eq!(grant.is_some(), agreed.server_takeover);
                 (agreed.server_takeover, grant)

@@ -20,6 +20,9 @@ use crate::{
 /// Bytes of spare buffers that a worker keeps.
 const MAX_SPARE: usize = 4 << 20;
 
+/// Memory for a turn's output that is kept for the next turn: bytes.
+const MAX_SPARE_OUTPUT: usize = 1 << 20;
+
 /// Most empty outboxes that a worker keeps.
 const MAX_SPARE_OUTBOXES: usize = 256;
 
@@ -93,18 +96,13 @@ impl Context {
             || self.topics.is_waiting()
     }
 
-    /// Empties the mailbox, and gives where in `posts` the new letters begin.
-    pub(super) fn take_mail(&mut self) -> usize {
-        let new = self.posts.len();
-        if !self.mailbox.is_empty() {
-            self.mailbox.take(&mut self.posts);
-        }
-        new
-    }
-
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
     pub(super) fn sort_mail(&mut self) {
-        let new = self.take_mail();
+        if self.mailbox.is_empty() {
+            return;
+        }
+        let new = self.posts.len();
+        self.mailbox.take(&mut self.posts);
         let is_publication = |post: &mut Post| matches!(post, Post::Letter(Letter::Publication(_)));
         for post in self.posts.extract_if(new.., is_publication) {
             if let Post::Letter(Letter::Publication(publication)) = post {
@@ -122,6 +120,12 @@ impl Context {
         if cohort > 0 {
             self.counters.cohort_frames.add(cohort);
         }
+    }
+
+    /// The turn's output has left; its memory is kept, unless one large message took more than usual.
+    pub(super) fn clear_output(&mut self) {
+        self.output.clear();
+        self.output.shrink_to(MAX_SPARE_OUTPUT);
     }
 
     /// An empty outbox.

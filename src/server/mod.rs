@@ -133,26 +133,37 @@ impl Server {
             let spawned = polls.try_for_each(|(poll, number)| {
                 let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
                 let run = move || {
-                    let mut worker = Worker::new(poll, number, Arc::clone(routes), shared);
-                    worker.run().inspect_err(|_| stopper.stop())
+                    let _together = Together(stopper);
+                    Worker::new(poll, number, Arc::clone(routes), shared).run()
                 };
                 let name = format!("chinwag-{number}");
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
                 Ok(())
             });
+            let together = Together(stopper);
             let mut first = Worker::new(poll, number, Arc::clone(&routes), &shared);
             first.set_jobs(jobs);
             let mut result =
                 spawned.and_then(|()| first.listen(acceptor)).and_then(|()| first.run());
-            if result.is_err() {
-                stopper.stop();
-            }
+            drop(together);
             for thread in threads {
                 let panicked = |_| Err(io::Error::other("a worker panicked"));
                 result = result.and(thread.join().unwrap_or_else(panicked));
             }
+            // Connections that were handed to a worker at its very end, whose peers would wait as long
+            // as a `Stopper` or a handle lives.
+            shared.mailboxes.iter().for_each(|mailbox| mailbox.take(&mut Vec::new()));
             result
         })
+    }
+}
+
+/// Stops all workers when one ends, whatever ends it.
+struct Together(Stopper);
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
 
@@ -194,9 +205,10 @@ impl ServerBuilder {
         self
     }
 
-    /// Has `job` done every `period`, with the time, on the first worker's thread: so it must be
-    /// short. A panic in it is logged, and it is called again.
+    /// Has `job` done every `period` of at least a millisecond, with the time, on the first worker's
+    /// thread: so it must be short. A panic in it is logged, and it is called again.
     pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
+        let period = period.max(Duration::from_millis(1));
         let next = Instant::now() + period;
         self.jobs.push(Job { period, next, run: Box::new(job) });
         self

@@ -14,6 +14,10 @@ use crate::protocol::buffer::{Pool, WireBytes};
 /// Most pieces given to one system call.
 const MAX_SLICES: usize = 64;
 
+/// Pieces of a connection's own are joined up to about this size: bytes. A larger one is not copied to
+/// make room behind it.
+const MAX_JOINED: usize = 16 << 10;
+
 /// What waits for one socket, in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -66,7 +70,9 @@ impl Outbox {
             return;
         }
         self.bytes += bytes.len();
-        if let Some(Piece::Owned(last)) = self.pieces.back_mut() {
+        if let Some(Piece::Owned(last)) = self.pieces.back_mut()
+            && last.as_slice().len() < MAX_JOINED
+        {
             last.append(bytes, pool);
         } else {
             let mut piece = WireBytes::default();
@@ -90,8 +96,12 @@ impl Outbox {
     /// Drops what has not begun to leave, so that the peer still sees whole frames.
     pub(super) fn drop_unsent(&mut self) {
         let begun = match self.pieces.front() {
-            // Where an owned piece's frames begin is not known any more: it stays whole.
-            Some(Piece::Owned(_)) | Some(Piece::Shared { at: 1.., .. }) => 1,
+            // Where an owned piece's frames begin is not known any more, and the header of one may stand
+            // in the piece before it: they stay whole.
+            Some(Piece::Owned(_)) => {
+                self.pieces.iter().take_while(|piece| matches!(piece, Piece::Owned(_))).count()
+            }
+            Some(Piece::Shared { at: 1.., .. }) => 1,
             Some(Piece::Shared { at: 0, .. }) | None => 0,
         };
         self.pieces.truncate(begun);
@@ -158,6 +168,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::buffer::Buffer;
 
     /// Takes `room` bytes, then blocks.
     struct Narrow {
@@ -219,5 +230,16 @@ mod tests {
         outbox.push_shared(b"not begun".as_slice().into(), 0);
         outbox.drop_unsent();
         assert_eq!(outbox.len(), 0);
+
+        // A payload without room in front of it has its header in the piece before.
+        outbox.push(b"header", &mut pool);
+        outbox.push_owned(Buffer::from(b" and payload".to_vec()).into_wire());
+        outbox.push_shared(b"waiting".as_slice().into(), 0);
+        outbox.drop_unsent();
+        while outbox.len() > 0 {
+            socket.room = 100;
+            outbox.write_to(&mut socket, now, &mut pool).unwrap();
+        }
+        assert_eq!(socket.taken, b"begunheader and payload");
     }
 }

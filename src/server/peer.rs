@@ -150,22 +150,31 @@ impl Link {
 
     /// When to look at this connection next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let write = self
-            .outbox
-            .as_ref()
-            .map(|outbox| outbox.progress + self.connection.settings().timeouts.write);
-        [self.connection.next_deadline(), write].into_iter().flatten().min()
+        [self.connection.next_deadline(), self.write_deadline()].into_iter().flatten().min()
+    }
+
+    /// When what waits has waited too long.
+    fn write_deadline(&self) -> Option<Instant> {
+        let timeout = self.connection.settings().timeouts.write;
+        self.outbox.as_ref()?.progress.checked_add(timeout)
     }
 
     /// Whether what waits has waited too long.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
-        let timeout = self.connection.settings().timeouts.write;
-        self.outbox.as_ref().is_some_and(|outbox| now >= outbox.progress + timeout)
+        self.write_deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Has the worker look again at its deadline, where that may have come closer.
     pub(super) fn arm(&mut self, context: &mut Context) {
         if let Some(deadline) = self.deadline() {
+            context.timers.arm(self.key, &mut self.armed, deadline);
+        }
+    }
+
+    /// Has the worker look at it again when a Ping may be due.
+    pub(super) fn arm_for_ping(&mut self, context: &mut Context) {
+        let period = self.connection.settings().timeouts.ping_period;
+        if let Some(deadline) = period.and_then(|period| context.now.checked_add(period)) {
             context.timers.arm(self.key, &mut self.armed, deadline);
         }
     }

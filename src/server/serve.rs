@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Most frames that one connection is served in a turn; the rest of what was read waits for the next.
-const FRAMES_A_TURN: usize = 1024;
+const FRAMES_A_TURN: usize = 256;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
 pub(super) struct Serving<'a> {
@@ -156,6 +156,7 @@ impl<'a> Serving<'a> {
                 if let Some((agreed, grant)) = agreed {
                     connection.agree(agreed, grant);
                 }
+                self.link.arm(self.context);
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
             }
@@ -207,9 +208,6 @@ impl<'a> Serving<'a> {
         let Self { link, context, .. } = self;
         context.counters.panics.add(1);
         log::error!("the service of {} panicked; its connection is closed", link.addr);
-        if let Stage::Serving(service) = mem::replace(self.stage, Stage::Ending) {
-            drop_quietly(service);
-        }
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
         link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);
@@ -234,12 +232,13 @@ impl Peer {
             context.counters.panics.add(1);
             log::error!("the service of {} panicked at its end", self.link.addr);
         }
-        drop_quietly(service);
+        drop_quietly(service, context);
     }
 }
 
-fn drop_quietly(service: Box<dyn Service>) {
+fn drop_quietly(service: Box<dyn Service>, context: &Context) {
     if catch_unwind(AssertUnwindSafe(|| drop(service))).is_err() {
+        context.counters.panics.add(1);
         log::error!("a service panicked while it was dropped");
     }
 }

@@ -5,6 +5,7 @@
 pub(super) struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
+    len: usize,
 }
 
 #[derive(Debug)]
@@ -22,12 +23,11 @@ pub(super) struct Key {
 
 impl<T> Slab<T> {
     pub(super) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { places: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
-        // A place whose generations are used up is neither free nor filled, but there are 2³² of them.
-        self.places.len() - self.free.len()
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -43,6 +43,7 @@ impl<T> Slab<T> {
         let place = &mut self.places[slot as usize];
         let key = Key { slot, generation: place.generation };
         place.value = Some(make(key));
+        self.len += 1;
         key
     }
 
@@ -61,8 +62,12 @@ impl<T> Slab<T> {
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.slot as usize)?;
         let value = place.value.take_if(|_| place.generation == key.generation)?;
-        place.generation = place.generation.wrapping_add(1);
-        self.free.push(key.slot);
+        self.len -= 1;
+        // A place whose generations are used up is not filled again.
+        if let Some(next) = place.generation.checked_add(1) {
+            place.generation = next;
+            self.free.push(key.slot);
+        }
         Some(value)
     }
 
@@ -93,5 +98,24 @@ mod tests {
         assert_eq!(slab.get_mut(second), Some(&mut "second"));
         assert_eq!(slab.keys(), [second, other]);
         assert_eq!(slab.len(), 2);
+    }
+
+    #[test]
+    fn a_place_whose_generations_are_used_up_is_left_empty() {
+        let mut slab = Slab::new();
+        slab.insert(|_| "first");
+        slab.places[0].generation = u32::MAX;
+        let last = Key { slot: 0, generation: u32::MAX };
+        assert_eq!(slab.remove(last), Some("first"));
+        assert!(slab.is_empty());
+        assert_eq!(slab.insert(|_| "second").slot, 1);
+        assert_eq!(slab.get_mut(last), None);
+    }
+
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        // Beside it there are its service's box and, in the system, its socket.
+        let size = size_of::<Place<crate::server::peer::Peer>>();
+        assert!(size <= 256, "{size} bytes");
     }
 }

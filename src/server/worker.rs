@@ -367,8 +367,7 @@ impl Worker {
         if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
             self.begin_stop();
         }
-        // As they were posted: a publication between two errands goes out between them.
-        self.context.take_mail();
+        self.context.sort_mail();
         let mut posts = mem::take(&mut self.context.posts);
         for post in posts.drain(..) {
             match post {
@@ -392,6 +391,7 @@ impl Worker {
         let done = self.peers.get_mut(key).is_some_and(|peer| {
             Serving::new(peer, &mut self.context)
                 .call_link(|call| {
+                    // What its poster published before goes out before it.
                     call.hear(Hear::All);
                     match errand {
                         Errand::Send(message) => call.send(message),
@@ -474,6 +474,8 @@ impl Worker {
                 peer.link.connection.handle_timeout(now, output);
                 peer.link.leave(start, &mut self.context);
                 peer.link.arm(&mut self.context);
+                // A Pong brings the next Ping closer than the end of the wait for it may be.
+                peer.link.arm_for_ping(&mut self.context);
                 self.settle(key);
             }
             // A request had begun: say why it goes unanswered.
@@ -524,7 +526,7 @@ impl Worker {
             }
         }
         self.context.deferred = deferred;
-        self.context.output.clear();
+        self.context.clear_output();
         while let Some(key) = self.context.dirty.pop() {
             if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
                 link.flush_outbox(&mut self.context);

@@ -61,7 +61,7 @@ pub trait Service {
     fn drained(&mut self, peer: &mut Peer<'_>) {}
 
     /// The connection has ended, and this is the first cause. Called once, last, for every service
-    /// that was opened. Subscriptions are gone already.
+    /// that was opened, also where another method has panicked. Subscriptions are gone already.
     fn closed(&mut self, reason: &CloseReason) {}
 }
 
@@ -117,8 +117,8 @@ impl<'a> Peer<'a> {
     /// Raw mode: sends one frame as it is, with its FIN and opcode; masking and length are filled in.
     ///
     /// # Errors
-    /// [`SendError::IllegalFrame`] where the frame may not stand there (§5.4, §5.5), and for RSV bits
-    /// that no extension claims.
+    /// [`SendError::IllegalFrame`] where the frame may not stand there (§5.4, §5.5), and for RSV bits,
+    /// which are for extensions to set.
     pub fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
         self.0.send_frame(frame)
     }
@@ -264,7 +264,8 @@ impl fmt::Debug for PeerHandle {
 /// How other threads reach the thread that owns some connections. A server's worker has one; so has
 /// a test harness.
 pub trait Mailbox: Send + Sync {
-    /// Leaves a letter; letters of one poster arrive in order.
+    /// Leaves a letter. Errands of one poster arrive in order, and behind what it published before them;
+    /// what it publishes may overtake its earlier errands.
     ///
     /// A publication is always taken, as its poster has asked [`has_room`](Self::has_room) of every
     /// worker before it posted to the first: so all get it or none, and the bound is passed by no more

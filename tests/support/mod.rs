@@ -30,7 +30,7 @@ pub struct Running {
     pub counters: Arc<chinwag::server::Counters>,
     /// The first worker's directory under `/proc`.
     #[cfg(target_os = "linux")]
-    task: std::path::PathBuf,
+    pub task: std::path::PathBuf,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -71,8 +71,7 @@ impl Running {
     /// Time that the first worker has spent on a processor.
     #[cfg(target_os = "linux")]
     pub fn cpu_time(&self) -> Duration {
-        let stat = std::fs::read_to_string(self.task.join("schedstat")).unwrap();
-        Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
+        cpu_time(&self.task)
     }
 
     /// Stops it, and gives how long that took.
@@ -239,6 +238,16 @@ impl Client {
         self.socket.write_all(&wire).ok();
     }
 
+    /// Reads once, for no longer than the socket's deadline, and answers what is to be answered.
+    pub fn answer_pings(&mut self) {
+        let mut buffer = [0; 1024];
+        match self.socket.read(&mut buffer) {
+            Ok(read @ 1..) => self.take(&mut buffer[..read]),
+            Ok(0) => panic!("the server has ended TCP"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
     /// The next message, which is text.
     pub fn text(&mut self) -> String {
         match self.recv() {
@@ -257,6 +266,13 @@ impl Client {
         }
         self.connection.close_reason().expect("it has ended").clone()
     }
+}
+
+/// Time that the thread with directory `task` under `/proc` has spent on a processor.
+#[cfg(target_os = "linux")]
+pub fn cpu_time(task: &std::path::Path) -> Duration {
+    let stat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+    Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// The request for an upgrade at `path`; its key is that of §1.3.

@@ -34,8 +34,9 @@ pub(super) struct Incoming {
 const IN_PLACE: usize = 16 << 10;
 
 impl Connection {
-    /// Reads up to one frame from `input`, which is not empty.
-    pub(super) fn receive_frame<'i>(
+    /// Reads up to one frame from `input`, which is not empty. `COMPRESSED` says whether compression was
+    /// agreed on: most of it is made twice, so that nobody pays for what was not.
+    pub(super) fn receive_frame<'i, const COMPRESSED: bool>(
         &mut self,
         input: &mut &'i mut [u8],
         now: Instant,
@@ -49,8 +50,8 @@ impl Connection {
         if incoming.is_none_or(|incoming| incoming.header_len == 0) {
             check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
         }
-        let Some(header) = self.receive_header(input)? else { return Ok(None) };
-        self.count(&header)?;
+        let Some(header) = self.receive_header::<COMPRESSED>(input)? else { return Ok(None) };
+        self.count::<COMPRESSED>(&header)?;
 
         let len = header.payload_len as usize;
         if input.len() < len {
@@ -62,12 +63,12 @@ impl Connection {
         }
         let (payload, rest) = mem::take(input).split_at_mut(len);
         *input = rest;
-        self.receive_whole(header, payload, now, pool, output)
+        self.receive_whole::<COMPRESSED>(header, payload, now, pool, output)
     }
 
     /// A frame whose payload is whole in the input.
     #[inline]
-    fn receive_whole<'i>(
+    fn receive_whole<'i, const COMPRESSED: bool>(
         &mut self,
         header: Header,
         payload: &'i mut [u8],
@@ -81,12 +82,10 @@ impl Connection {
             return self.finish_control(header, Payload::Borrowed(payload), now, output);
         }
         let mode = self.settings.mode;
-        if header.rsv == Rsv::RSV1 && header.fin {
-            let mut message = self.begin_compressed(header.opcode, pool);
-            message.join(payload, key, 0, pool)?;
-            return self.finish_compressed(header, message, pool).map(Some);
-        }
         if header.fin && header.opcode != Opcode::Continuation {
+            if COMPRESSED && header.rsv == Rsv::RSV1 {
+                return self.receive_compressed(header, payload, pool).map(Some);
+            }
             let message = whole_message(header.opcode, key, payload)?;
             return Ok(Some(match mode {
                 Mode::Messages => Event::Message(message),
@@ -96,7 +95,7 @@ impl Connection {
 
         let message = self.begin_message(header, pool)?;
         let event = match mode {
-            _ if message.is_compressed() => {
+            _ if COMPRESSED && message.is_compressed() => {
                 message.join(payload, key, 0, pool)?;
                 self.finish_inflated(header, pool)?
             }
@@ -161,6 +160,18 @@ impl Connection {
 
     // ---- compressed messages (RFC 7692) --------------------------------------------------------
 
+    /// A compressed message whose only frame is whole in the input.
+    fn receive_compressed(
+        &mut self,
+        header: Header,
+        payload: &mut [u8],
+        pool: &mut Pool,
+    ) -> Result<Event<'static>, ProtocolError> {
+        let mut message = self.begin_compressed(header.opcode, pool);
+        message.join(payload, header.masking_key, 0, pool)?;
+        self.finish_compressed(header, message, pool)
+    }
+
     fn begin_compressed(&mut self, opcode: Opcode, pool: &mut Pool) -> Unfinished {
         let agreed = self.agreed.expect("RSV1 is refused otherwise").received_by(self.role);
         let max = self.settings.limits.max_message;
@@ -202,10 +213,10 @@ impl Connection {
 
     /// What a header has to keep to whose first byte is `first`.
     #[inline]
-    pub(super) fn rules(&self, first: u8) -> HeaderRules {
+    fn rules<const COMPRESSED: bool>(&self, first: u8) -> HeaderRules {
         let max_payload = self.settings.limits.max_frame;
         let rules = HeaderRules { role: self.role, max_payload, rsv: Rsv::NONE };
-        if self.agreed.is_none() { rules } else { self.compressed_rules(first, rules) }
+        if COMPRESSED { self.compressed_rules(first, rules) } else { rules }
     }
 
     fn compressed_rules(&self, first: u8, rules: HeaderRules) -> HeaderRules {
@@ -245,14 +256,17 @@ impl Connection {
     /// The next header, taken off `input`; `None` where it is cut off, and then what there is of it is
     /// kept.
     #[inline]
-    fn receive_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Header>, ProtocolError> {
+    fn receive_header<const COMPRESSED: bool>(
+        &mut self,
+        input: &mut &mut [u8],
+    ) -> Result<Option<Header>, ProtocolError> {
         if let Some(incoming) = self.incoming.as_deref()
             && incoming.header_len > 0
         {
-            let rules = self.rules(incoming.header[0]);
+            let rules = self.rules::<COMPRESSED>(incoming.header[0]);
             return self.unfinished().complete_header(input, &rules);
         }
-        match Header::decode(input, &self.rules(input[0]))? {
+        match Header::decode(input, &self.rules::<COMPRESSED>(input[0]))? {
             Some((header, len)) => {
                 *input = &mut mem::take(input)[len..];
                 Ok(Some(header))
@@ -267,7 +281,7 @@ impl Connection {
 
     /// §10.4: the message that a data frame belongs to stays within its limits.
     #[inline]
-    fn count(&mut self, header: &Header) -> Result<(), ProtocolError> {
+    fn count<const COMPRESSED: bool>(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let limits = &self.settings.limits;
         match header.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(()),
@@ -275,7 +289,8 @@ impl Connection {
                 Err(ProtocolError::TooManyFragments { max: 0 })
             }
             Opcode::Text | Opcode::Binary => {
-                check_message_len(header.payload_len, header.rsv == Rsv::RSV1, limits)
+                let compressed = COMPRESSED && header.rsv == Rsv::RSV1;
+                check_message_len(header.payload_len, compressed, limits)
             }
             Opcode::Continuation => {
                 let message = self.incoming.as_mut().and_then(|incoming| incoming.message.as_mut());

@@ -239,7 +239,11 @@ impl Connection {
     ) -> Option<Event<'i>> {
         self.heard(now);
         while self.state.receives() && !input.is_empty() {
-            match self.receive_frame(input, now, pool, output) {
+            let received = match self.agreed {
+                None => self.receive_frame::<false>(input, now, pool, output),
+                Some(_) => self.receive_frame::<true>(input, now, pool, output),
+            };
+            match received {
                 Ok(None) => {}
                 Ok(event) => return event,
                 Err(error) => self.fail(error, now, output),
@@ -658,20 +662,31 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) {
-        if self.compresses()
-            && let (Some(agreed), Some(settings)) = (self.agreed, &self.settings.deflate)
-            && let Some(compressed) = agreed.sent_by(self.role).compress(
-                payload,
-                settings,
-                &mut self.takeover,
-                &mut pool.codecs,
-            )
-        {
-            let header = Header { rsv: Rsv::RSV1, ..Header::new(opcode, 0) };
-            self.push(header, compressed, output);
-        } else {
+        if !self.compresses() || !self.push_compressed(opcode, payload, pool, output) {
             self.push_frame(opcode, payload, output);
         }
+    }
+
+    /// The same compressed, where that makes it shorter. Out of line, as every message passes by.
+    #[inline(never)]
+    fn push_compressed(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> bool {
+        let (Some(agreed), Some(settings)) = (self.agreed, &self.settings.deflate) else {
+            return false;
+        };
+        let (takeover, codecs) = (&mut self.takeover, &mut pool.codecs);
+        let Some(compressed) =
+            agreed.sent_by(self.role).compress(payload, settings, takeover, codecs)
+        else {
+            return false;
+        };
+        self.push(Header { rsv: Rsv::RSV1, ..Header::new(opcode, 0) }, compressed, output);
+        true
     }
 
     fn push_frame(&mut self, opcode: Opcode, payload: &[u8], output: &mut Vec<u8>) {

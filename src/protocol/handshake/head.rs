@@ -1,12 +1,34 @@
 //! Heads: where the text of a request or a response ends (RFC 9112 §2).
 //!
-//! Bytes go in as they arrive, one whole head comes out. What may never stand in a head is refused
+//! Bytes go in as they arrive, one whole [`Head`] comes out. What may never stand in a head is refused
 //! with the byte that shows it. What the head says is read by `request` and `response`.
 
 use std::{borrow::Cow, mem};
 
 use super::HandshakeError;
 use crate::protocol::{extension::is_token_byte, limits::Limits};
+
+/// One whole head: its lines end as they should, it is within the limits it was read with, and its
+/// empty line is the last thing in it. Whether its lines say something is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head<'i>(Cow<'i, [u8]>);
+
+impl<'i> Head<'i> {
+    /// The head at the front of `bytes`; what stands behind its empty line is not looked at. Where
+    /// the bytes arrive bit by bit, a [`HeadReader`] does this.
+    ///
+    /// # Errors
+    /// As [`HeadReader::read`], and [`HandshakeError::Unfinished`] where there is no empty line.
+    pub fn read(bytes: &'i [u8], limits: &Limits) -> Result<Self, HandshakeError> {
+        let len = Scan::default().scan(bytes, limits)?.ok_or(HandshakeError::Unfinished)?;
+        Ok(Self(Cow::Borrowed(&bytes[..len])))
+    }
+
+    /// The bytes, from the first one to the empty line.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Collects one head from what arrives, walking over each byte once however it is cut.
 ///
@@ -31,7 +53,7 @@ impl HeadReader {
         &mut self,
         input: &mut &'i mut [u8],
         limits: &Limits,
-    ) -> Result<Option<Cow<'i, [u8]>>, HandshakeError> {
+    ) -> Result<Option<Head<'i>>, HandshakeError> {
         let Some(len) = self.scan.scan(input, limits)? else {
             self.kept.extend_from_slice(mem::take(input).as_ref());
             return Ok(None);
@@ -40,25 +62,16 @@ impl HeadReader {
         *input = rest;
         let mut kept = mem::take(self).kept;
         if kept.is_empty() {
-            return Ok(Some(Cow::Borrowed(piece)));
+            return Ok(Some(Head(Cow::Borrowed(piece))));
         }
         kept.extend_from_slice(piece);
-        Ok(Some(Cow::Owned(kept)))
+        Ok(Some(Head(Cow::Owned(kept))))
     }
 
     /// Whether a head has begun and is not done yet.
     pub fn has_begun(&self) -> bool {
         !self.kept.is_empty()
     }
-}
-
-/// The part of `bytes` that is a whole head, from its first byte to its empty line.
-///
-/// # Errors
-/// As [`HeadReader::read`], and [`HandshakeError::Unfinished`] where there is no empty line.
-pub(super) fn whole<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a [u8], HandshakeError> {
-    let len = Scan::default().scan(bytes, limits)?.ok_or(HandshakeError::Unfinished)?;
-    Ok(&bytes[..len])
 }
 
 /// How far a walk over a head has come.

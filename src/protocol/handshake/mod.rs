@@ -1,7 +1,7 @@
 //! The opening handshake, both roles, over httparse (§1.3, §4).
 //!
-//! Bytes go in at a [`HeadReader`], which cuts off one whole head; [`Request`] or [`Response`] reads
-//! it and checks what it asks or agrees to. The other way round, [`ClientRequest`] and
+//! Bytes go in at a [`HeadReader`], which cuts off one whole [`Head`]; [`Request`] or [`Response`]
+//! reads it and checks what it asks or agrees to. The other way round, [`ClientRequest`] and
 //! [`ServerResponse`] become bytes. Which path is served, and whether an origin is welcome, is
 //! `router`'s work.
 
@@ -14,7 +14,7 @@ pub mod response;
 use std::fmt;
 
 pub use accept::accept_key;
-pub use head::HeadReader;
+pub use head::{Head, HeadReader};
 pub use request::{ClientRequest, Request, Upgrade};
 pub use response::{Agreement, Response, ResponseError, ServerResponse};
 

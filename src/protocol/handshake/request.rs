@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use super::{
     EncodeError, HandshakeError,
     accept::{encode_key, is_key},
-    head,
+    head::Head,
     header::{
         Headers, MAX_HEADERS, all_different, elements, explain, has_element, is_host, is_target,
         push, push_extensions, push_extra, single, token, values,
@@ -33,14 +33,14 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a whole head, such as a [`HeadReader`](super::HeadReader) gives; bytes from elsewhere are
-    /// checked just the same, and what stands behind the empty line is not looked at.
+    /// Reads what a head says.
     ///
     /// # Errors
-    /// [`HandshakeError`] for a head that breaks a rule of HTTP/1.1, passes a limit, or has no host. A
-    /// body is an error of [`upgrade`](Self::upgrade) alone.
-    pub fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
-        let head = head::whole(head, limits)?;
+    /// [`HandshakeError`] for a head that breaks a rule of HTTP/1.1, has more headers than
+    /// [`Limits::max_headers`], or has no host. A body is an error of [`upgrade`](Self::upgrade)
+    /// alone.
+    pub fn parse(head: &'a Head<'_>, limits: &Limits) -> Result<Self, HandshakeError> {
+        let head = head.as_bytes();
         let max_headers = limits.max_headers.min(MAX_HEADERS);
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut []);

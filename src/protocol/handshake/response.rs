@@ -8,7 +8,7 @@ use std::{fmt, mem::MaybeUninit};
 use super::{
     EncodeError, HandshakeError,
     accept::{accept_key, is_key},
-    head,
+    head::Head,
     header::{
         MAX_HEADERS, explain, has_element, push, push_extensions, push_extra, single, token, values,
     },
@@ -70,14 +70,13 @@ pub struct Response<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Reads a whole head, such as a [`HeadReader`](super::HeadReader) gives; what stands behind the
-    /// empty line is not looked at.
+    /// Reads what a head says.
     ///
     /// # Errors
-    /// [`HandshakeError`] for a head that breaks a rule of HTTP/1.1 or passes a limit. Its status is
-    /// of no meaning to a client.
-    pub fn parse(head: &'a [u8], limits: &Limits) -> Result<Self, HandshakeError> {
-        let head = head::whole(head, limits)?;
+    /// [`HandshakeError`] for a head that breaks a rule of HTTP/1.1 or has more headers than
+    /// [`Limits::max_headers`]. Its status is of no meaning to a client.
+    pub fn parse(head: &'a Head<'_>, limits: &Limits) -> Result<Self, HandshakeError> {
+        let head = head.as_bytes();
         let max_headers = limits.max_headers.min(MAX_HEADERS);
         let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut []);

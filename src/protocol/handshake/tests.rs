@@ -1,7 +1,5 @@
 //! The opening handshake by table, each head fed at every cut.
 
-use std::borrow::Cow;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -45,6 +43,11 @@ fn example_and(line: &str) -> String {
     EXAMPLE.replace("\r\n\r\n", &format!("\r\n{line}\r\n\r\n"))
 }
 
+/// The head that these bytes are.
+fn whole(bytes: &[u8]) -> Head<'_> {
+    Head::read(bytes, &Limits::default()).unwrap()
+}
+
 /// A head, and what stands behind it; `None` where it has no end.
 type Read = Result<Option<(Vec<u8>, Vec<u8>)>, HandshakeError>;
 
@@ -57,7 +60,7 @@ fn read_pieces(pieces: &[&[u8]], limits: &Limits) -> Read {
         if let Some(head) = reader.read(&mut input, limits)? {
             assert!(!reader.has_begun());
             let rest = [&*input, &pieces[at + 1..].concat()].concat();
-            return Ok(Some((head.into_owned(), rest)));
+            return Ok(Some((head.as_bytes().to_vec(), rest)));
         }
         assert!(input.is_empty(), "all is taken where more is needed");
     }
@@ -80,12 +83,12 @@ fn outcome(wire: &str, limits: &Limits) -> Result<bool, HandshakeError> {
     let head = match read(wire.as_bytes(), limits) {
         Ok(head) => head.ok_or(HandshakeError::Unfinished)?.0,
         Err(error) => {
-            // Whoever hands the bytes to the parser without a reader gets the same.
-            assert_eq!(Request::parse(wire.as_bytes(), limits), Err(error));
+            // Whoever has the bytes at once and reads them without a reader gets the same.
+            assert_eq!(Head::read(wire.as_bytes(), limits), Err(error));
             return Err(error);
         }
     };
-    Request::parse(&head, limits)?.upgrade().map(|upgrade| upgrade.is_some())
+    Request::parse(&Head::read(&head, limits)?, limits)?.upgrade().map(|upgrade| upgrade.is_some())
 }
 
 #[test]
@@ -93,6 +96,7 @@ fn the_example_of_the_rfc_is_read_and_answered() {
     let limits = Limits::default();
     let (head, rest) = read(EXAMPLE.as_bytes(), &limits).unwrap().unwrap();
     assert_eq!((&*head, &*rest), (EXAMPLE.as_bytes(), &[][..]));
+    let head = whole(&head);
     let request = Request::parse(&head, &limits).unwrap();
     assert_eq!((request.method, request.path, request.query), ("GET", "/chat", None));
     assert_eq!(request.host(), b"server.example.com");
@@ -369,9 +373,9 @@ fn a_hundred_headers_are_the_most() {
     let head =
         |count: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
     let limits = Limits { max_headers: 1000, ..Limits::default() };
-    assert!(Request::parse(head(100).as_bytes(), &limits).is_ok());
+    assert!(Request::parse(&whole(head(100).as_bytes()), &limits).is_ok());
     let error = Err(HandshakeError::TooManyHeaders { max: 100 });
-    assert_eq!(Request::parse(head(101).as_bytes(), &limits), error);
+    assert_eq!(Request::parse(&whole(head(101).as_bytes()), &limits), error);
 }
 
 #[test]
@@ -379,9 +383,10 @@ fn a_head_is_borrowed_where_it_came_whole() {
     let limits = Limits::default();
     let mut reader = HeadReader::default();
     let mut wire = [EXAMPLE.as_bytes(), b"\x81\x80"].concat();
+    let start = wire.as_ptr();
     let mut input = wire.as_mut_slice();
     let head = reader.read(&mut input, &limits).unwrap().unwrap();
-    assert!(matches!(head, Cow::Borrowed(_)));
+    assert_eq!(head.as_bytes().as_ptr_range(), start..input.as_ptr());
     assert_eq!(input, b"\x81\x80");
 
     // The same reader again, with the head in two pieces.
@@ -390,7 +395,7 @@ fn a_head_is_borrowed_where_it_came_whole() {
     assert_eq!(reader.read(&mut first, &limits), Ok(None));
     assert!(reader.has_begun());
     let head = reader.read(&mut second, &limits).unwrap().unwrap();
-    assert!(matches!(&head, Cow::Owned(head) if head == EXAMPLE.as_bytes()));
+    assert_eq!(head.as_bytes(), EXAMPLE.as_bytes());
     assert!(!reader.has_begun());
 }
 
@@ -406,7 +411,8 @@ fn a_head_that_arrives_byte_by_byte_is_walked_over_once() {
 #[test]
 fn the_servers_order_chooses_the_subprotocol() {
     let head = example_with("Sec-WebSocket-Protocol", "Sec-WebSocket-Protocol: a, b, C");
-    let request = Request::parse(head.as_bytes(), &Limits::default()).unwrap();
+    let head = whole(head.as_bytes());
+    let request = Request::parse(&head, &Limits::default()).unwrap();
     let upgrade = request.upgrade().unwrap().unwrap();
     for (ours, chosen) in
         [(&["b", "a"][..], Some("b")), (&["x", "a"], Some("a")), (&["c", "x"], None), (&[], None)]
@@ -447,6 +453,7 @@ const REQUEST: ClientRequest<'static> = ClientRequest {
 #[test]
 fn what_a_client_asks_a_server_reads() {
     let head = REQUEST.encode().unwrap();
+    let head = whole(&head);
     let request = Request::parse(&head, &Limits::default()).unwrap();
     assert_eq!((request.path, request.query), ("/chat", Some("room=tea")));
     assert_eq!(request.host(), REQUEST.host.as_bytes());
@@ -472,6 +479,7 @@ fn what_a_server_answers_a_client_verifies() {
     let (read_head, rest) =
         read(&[&*head, b"\x81\x00"].concat(), &Limits::default()).unwrap().unwrap();
     assert_eq!((&read_head, &*rest), (&head, &b"\x81\x00"[..]));
+    let head = whole(&head);
     let response = Response::parse(&head, &Limits::default()).unwrap();
     assert_eq!(response.status, 101);
     assert_eq!(
@@ -487,7 +495,8 @@ fn answers_to_something_else_are_refused() {
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
     let verify = |head: &str| {
         let head = format!("{head}\r\n");
-        Response::parse(head.as_bytes(), &Limits::default()).unwrap().verify(&REQUEST).map(drop)
+        let head = whole(head.as_bytes());
+        Response::parse(&head, &Limits::default()).unwrap().verify(&REQUEST).map(drop)
     };
     let with = |line: &str| format!("{ANSWER}{line}\r\n");
     for (name, head, expected) in [
@@ -535,10 +544,10 @@ fn answers_to_something_else_are_refused() {
     ] {
         assert_eq!(verify(&head), expected, "{name}");
     }
-    let old = b"HTTP/1.0 101 Switching Protocols\r\n\r\n";
-    assert_eq!(Response::parse(old, &Limits::default()), Err(HandshakeError::HttpVersion));
-    let no_http = b"ICY 200 OK\r\n\r\n";
-    assert_eq!(Response::parse(no_http, &Limits::default()), Err(HandshakeError::FirstLine));
+    let old = whole(b"HTTP/1.0 101 Switching Protocols\r\n\r\n");
+    assert_eq!(Response::parse(&old, &Limits::default()), Err(HandshakeError::HttpVersion));
+    let no_http = whole(b"ICY 200 OK\r\n\r\n");
+    assert_eq!(Response::parse(&no_http, &Limits::default()), Err(HandshakeError::FirstLine));
 }
 
 #[test]
@@ -678,7 +687,10 @@ proptest! {
 
     #[test]
     fn no_bytes_break_the_parser(wire in r"(GET|[A-Z/ ]{1,6}) [/a-z?#%]{0,6} HTTP/1\.[01]\r\n(Host: a\r\n)?([a-zA-Z-]{0,4}[: ]{0,2}[^\r\n]{0,6}\r\n){0,3}\r\n") {
-        if let Ok(request) = Request::parse(wire.as_bytes(), &Limits::default()) {
+        let limits = Limits::default();
+        if let Ok(head) = Head::read(wire.as_bytes(), &limits)
+            && let Ok(request) = Request::parse(&head, &limits)
+        {
             prop_assert!(request.path.starts_with('/'));
             prop_assert!(!request.host().is_empty());
             prop_assert!(request.upgrade().is_ok());

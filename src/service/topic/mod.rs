@@ -79,7 +79,25 @@ struct Packed {
     cohort_starts: bool,
 }
 
-/// How a topic compresses. The defaults come from `cargo bench --bench cohort`.
+/// How a topic compresses.
+///
+/// 4,000 JSON messages of 147 bytes for 1,000 members, one more of whom comes after every 50 messages: what a
+/// member is sent, the time for compressing all, and what is held for it.
+///
+/// | members hear | each is sent | of plain | all compressing | memory |
+/// |---|---|---|---|---|
+/// | plain frames | 588 kB | 100 % | | |
+/// | shared ones, each compressed by itself | 472 kB | 80 % | 24 ms | 191 KiB |
+/// | a cohort's, anew after 50 messages | 185 kB | 31 % | 18 ms | 191 KiB |
+/// | a cohort's, anew after 200 (the default) | 168 kB | 29 % | 19 ms | 191 KiB |
+/// | a cohort's, one start | 163 kB | 28 % | 14 ms | 191 KiB |
+/// | those of a compressor each, 12 bits | 171 kB | 29 % | 11 s | 157 MiB |
+/// | those of a compressor each, 15 bits | 149 kB | 25 % | 26 s | 363 MiB |
+/// | a cohort's, window 11, memory level 4 | 185 kB | 31 % | 14 ms | 146 KiB |
+/// | a cohort's, window 12, memory level 5 | 175 kB | 30 % | 19 ms | 161 KiB |
+/// | a cohort's, window 15, memory level 8 | 162 kB | 28 % | 17 ms | 371 KiB |
+///
+/// Measured on two cores of a shared virtual machine by `cargo bench --bench cohort`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicDeflate {
     /// How hard to look for repetitions: 1 (fast) to 9 (small). Default 6.
