@@ -192,7 +192,12 @@ fn refusals_do_not_repeat_what_was_sent() {
 #[test]
 fn pages_of_other_hosts_may_not_connect() {
     let same = || Router::new().service("/", |_| Quiet);
-    let list = Origins::list(["https://friend.example", "http://localhost:3000"]).unwrap();
+    let list = Origins::list([
+        "https://friend.example",
+        "http://localhost:3000",
+        "chrome-extension://abcdef",
+    ])
+    .unwrap();
     let (same, list, any) = (
         build(same()),
         build(same().allow_origins(list)),
@@ -205,6 +210,10 @@ fn pages_of_other_hosts_may_not_connect() {
         ("Origin: https://chat.example\r\n", [101, 101, 101]),
         ("origin: HTTPS://CHAT.example\r\n", [101, 101, 101]),
         ("Origin: https://chat.example:8443\r\n", [403, 403, 101]),
+        ("Origin: x://chat.example\r\n", [403, 403, 101]),
+        ("Origin: httpx://chat.example\r\n", [403, 403, 101]),
+        ("Origin: chrome-extension://chat.example\r\n", [403, 403, 101]),
+        ("Origin: chrome-extension://abcdef\r\n", [403, 101, 101]),
         ("Origin: https://chat.example.evil\r\n", [403, 403, 101]),
         ("Origin: https://evilchat.example\r\n", [403, 403, 101]),
         ("Origin: https://evil/chat.example\r\n", [403, 403, 101]),
