@@ -108,6 +108,28 @@ fn foreign_pages_may_connect_where_they_are_allowed() {
 }
 
 #[test]
+fn a_list_of_origins_may_have_spaces_and_empty_entries() {
+    for (list, statuses) in [
+        ("http://a.example,http://b.example", ["101", "101", "403"]),
+        ("http://a.example, http://b.example", ["101", "101", "403"]),
+        (" http://a.example ,, ", ["101", "403", "403"]),
+        (",", ["403", "403", "403"]),
+        (" ", ["403", "403", "403"]),
+        ("", ["403", "403", "403"]),
+        ("http://a.example, *", ["101", "101", "101"]),
+    ] {
+        let mut command = chinwag();
+        command.env("CHINWAG_LISTEN", "127.0.0.1:0").env("CHINWAG_ALLOW_ORIGIN", list);
+        let server = Server::spawn(command);
+        let seen = ["http://a.example", "http://b.example", "http://c.example"]
+            .map(|origin| status_for(&server, origin));
+        assert_eq!(seen, statuses, "{list:?}");
+        // A page of the server's own may connect always.
+        assert_eq!(status_for(&server, &format!("http://{}", server.addr)), "101", "{list:?}");
+    }
+}
+
+#[test]
 fn a_mistake_gets_one_clear_line_and_status_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -134,6 +156,7 @@ fn a_mistake_gets_one_clear_line_and_status_2() {
         (vec!["--max-message-size", "much"], "--max-message-size"),
         (vec!["--max-connections", "0"], "--max-connections"),
         (vec!["--log", "loud"], "info"),
+        (vec!["--allow-origin", "http://a, b"], "value ' b' for '--allow-origin <ORIGIN>': "),
         (vec!["--colour"], "--colour"),
         (vec!["serv"], "serv"),
     ] {
