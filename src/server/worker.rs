@@ -43,7 +43,7 @@ const MAX_OUTPUT: usize = 256 << 10;
 const EVENTS: usize = 1024;
 
 /// How long connections get to end when the server stops: so the process is gone within five seconds.
-const STOP_WITHIN: Duration = Duration::from_millis(4_500);
+const STOP_WITHIN: Duration = Duration::from_millis(4_300);
 
 const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
