@@ -451,18 +451,19 @@ impl Call<'_> {
     /// Adds what waits for this connection's subscriptions, where it may stand now.
     pub(super) fn hear(&mut self, hear: Hear) {
         if self.link.connection.takes_framed() {
-            self.add_news(hear);
+            self.add_news(hear, |_| true);
         }
     }
 
-    /// Adds what waits for this connection's subscriptions.
-    pub(super) fn add_news(&mut self, hear: Hear) {
+    /// Adds what waits for those of this connection's subscriptions that are `meant`.
+    pub(super) fn add_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
         let Some(subscriptions) = &self.link.subscriptions else { return };
         if !self.context.topics.is_waiting() {
             return;
         }
         let waiting: Vec<_> = subscriptions
             .iter()
+            .filter(|subscription| meant(subscription))
             .flat_map(|subscription| {
                 self.context.topics.hear(subscription, hear).collect::<Vec<_>>()
             })
@@ -575,7 +576,11 @@ impl Outgoing for Call<'_> {
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
-        self.catch_up(Hear::All);
+        // The last of this topic; a new one's news stay behind what this call has yet to say of it.
+        if self.link.connection.takes_framed() && self.link.subscriptions.is_some() {
+            self.context.sort_mail();
+            self.add_news(Hear::All, |subscription| subscription.topic() == topic.id());
+        }
         let Some(subscriptions) = &mut self.link.subscriptions else { return };
         if let Some(at) = subscriptions.iter().position(|entry| entry.topic() == topic.id()) {
             let subscription = subscriptions.swap_remove(at);
