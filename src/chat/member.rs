@@ -113,7 +113,7 @@ impl Service for Member {
 impl Seat {
     /// Says a text to the room, the one who says it included.
     fn say(&self, peer: &mut Peer<'_>, text: &str, max: usize) {
-        if text.trim().is_empty() {
+        if text::is_blank(text) {
             return; // An empty line on a terminal is no message.
         }
         if text.chars().nth(max).is_some() {

@@ -2,9 +2,18 @@
 //!
 //! Texts and commands go in, lines come out. A line that starts with `[` is what somebody says, as
 //! `[user0]: hello`; `(earlier) ` stands before what was said before one came; everything else is
-//! the chat's own word, and starts with `* ` but for the greeting. Nobody can write a line that
-//! looks like another's, or like the chat's. The chat knows connections as
-//! [`service`](crate::service) shows them, and neither sockets nor clocks.
+//! the chat's own word, and starts with `* ` but for the greeting. What somebody says has no line
+//! breaks in it and always stands behind their name, so nobody can send a line that starts as
+//! another's does, or as the chat's; where a terminal or a page wraps a long line is not in the
+//! chat's hands.
+//!
+//! No two people share a name, in whatever letter case or Unicode form it is written, and nobody
+//! can choose `user` and a number. A name is letters and digits with few signs between, and Latin
+//! letters do not mix with others that look like them. What may look alike all the same and is not
+//! told apart: `rn` and `m`, or `сор` in Cyrillic and `cop` in Latin letters.
+//!
+//! The chat knows connections as [`service`](crate::service) shows them, and neither sockets nor
+//! clocks.
 //!
 //! Locks are taken in this order, and none is held while something is sent: the list of rooms, a
 //! room, the list of [due](Chat::pulse) rooms, a topic. The list of names is taken by itself.
@@ -42,8 +51,8 @@ use crate::service::{Answer, Peer, Request};
 /// How much people can make the chat hold, and how fast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatLimits {
-    /// Longest name of a member or a room, in bytes. Default 64; a longer one is refused with a line
-    /// that says so, and in a request with status 400.
+    /// Longest name of a member or a room, in bytes of its Unicode form NFKC. Default 64; a longer one
+    /// is refused with a line that says so, and in a request with status 400.
     pub name: usize,
     /// Longest text, in characters. Default 4,096; a longer one is not sent, and its sender told. That
     /// is 16 KiB at most, so a route to the chat may keep
@@ -134,7 +143,7 @@ impl Chat {
     }
 
     /// The service for one connection. The room is the path's parameter `room`, else the query's
-    /// first `room`, else `lobby`; letter case makes no difference.
+    /// first `room`, else `lobby`; letter case and Unicode form make no difference.
     ///
     /// # Errors
     /// Status 400 where that is no name for a room; the text says why.
@@ -196,11 +205,9 @@ impl Chat {
         }
     }
 
-    /// A room's name: people who write it in other letter cases meet.
+    /// A room's name: people who write it in other letter cases or Unicode forms meet.
     fn room_name(&self, raw: &str) -> Result<Name, BadName> {
-        let max = self.0.limits.name;
-        // Once more, as a few letters take more bytes in lower case.
-        Name::parse(raw, max).and_then(|name| Name::parse(name.folded().as_str(), max))
+        Ok(Name::parse(raw, self.0.limits.name)?.folded())
     }
 
     /// Lets a member into a room, which is made where there is none; gives what was said before.

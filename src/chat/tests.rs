@@ -332,7 +332,7 @@ fn an_empty_line_is_no_message() {
     let mut house = House::default();
     let anna = house.comes();
     house.heard(anna);
-    for text in ["", "\n", "  \t", "\0"] {
+    for text in ["", "\n", "  \t", "\0", "\u{200b}", "\u{2800}"] {
         house.says(anna, text);
         assert_eq!(house.heard(anna), [""; 0], "{text:?}");
     }
@@ -382,6 +382,9 @@ fn what_a_full_queue_refuses_nobody_gets_and_its_sender_knows() {
 
 // ---- Names ------------------------------------------------------------------------------------
 
+const NOT_ONE_WORD: &str = "a name is one word of letters and digits, with single - _ . ' between \
+                            them; emoji and other signs cannot stand in it";
+
 #[test]
 fn somebody_takes_a_name() {
     let mut house = House::default();
@@ -403,9 +406,21 @@ fn a_name_belongs_to_one_person_of_the_whole_chat() {
     for (wanted, answer) in [
         ("Anna", "* You are still user1: somebody is called Anna already"),
         ("ANNA", "* You are still user1: somebody is called ANNA already"),
-        ("An\u{200b}na", "* You are still user1: somebody is called Anna already"),
+        ("Ａｎｎａ", "* You are still user1: somebody is called Anna already"),
         ("user7", "* You are still user1: user and a number is a name that only the server gives"),
-        ("Mary Ann", "* You are still user1: a name is one word without [ and ]"),
+        (
+            "ＵＳＥＲ٠",
+            "* You are still user1: user and a number is a name that only the server gives",
+        ),
+        ("🚀", &format!("* You are still user1: {NOT_ONE_WORD}")),
+        (
+            "\u{301}",
+            "* You are still user1: in a name, marks stand on letters: 4 at most, none twice",
+        ),
+        (
+            "\u{410}nna",
+            "* You are still user1: a name does not mix Latin letters with others that look like them",
+        ),
         ("", "* You are user1; another name: /nick NAME"),
     ] {
         house.says(bert, &format!("/nick {wanted}"));
@@ -413,6 +428,23 @@ fn a_name_belongs_to_one_person_of_the_whole_chat() {
     }
     house.says(anna, "/nick ANNA");
     assert_eq!(house.heard(anna), ["* Anna is now ANNA"], "one's own name in other letters");
+}
+
+#[test]
+fn a_name_is_one_name_in_all_its_forms() {
+    let mut house = House::default();
+    let (anna, bert) = (house.comes(), house.comes());
+    house.says(anna, "/nick Zoe\u{308}");
+    house.forget();
+    for wanted in ["Zoë", "zoe\u{308}", "ＺＯＥ\u{308}"] {
+        house.says(bert, &format!("/nick {wanted}"));
+        let [answer] = &*house.heard(bert) else { panic!("{wanted}: no answer") };
+        assert!(answer.starts_with("* You are still user1: somebody is called"), "{answer}");
+    }
+    house.says(anna, "/nick Anna");
+    house.forget();
+    house.says(bert, "/nick Zoë");
+    assert_eq!(house.heard(bert), ["* user1 is now Zoë"], "given back in all its forms");
 }
 
 #[test]
@@ -438,7 +470,13 @@ fn a_name_given_back_is_free() {
 #[test]
 fn the_request_names_the_room() {
     let mut house = House::default();
-    for target in ["/chat", "/chat?room=tea", "/chat?room=T%C3%A9", "/chat?x=1&room=TEA&room=no"] {
+    for target in [
+        "/chat",
+        "/chat?room=tea",
+        "/chat?room=T%C3%A9",
+        "/chat?room=te%CC%81",
+        "/chat?x=1&room=TEA&room=no",
+    ] {
         house.comes_to(target);
     }
     assert_eq!(house.rooms(), ["lobby", "tea", "té"]);
@@ -451,12 +489,13 @@ fn the_request_names_the_room() {
 fn a_request_for_a_room_without_a_name_is_refused() {
     let house = House::default();
     for (target, why) in [
-        ("/chat?room=", "a name needs a letter that can be seen"),
-        ("/chat?room=%00%1b", "a name needs a letter that can be seen"),
-        ("/chat?room=two+words", "a name is one word without [ and ]"),
+        ("/chat?room=", "a name needs a letter or a digit"),
+        ("/chat?room=%00%1b", NOT_ONE_WORD),
+        ("/chat?room=%E2%A0%80", NOT_ONE_WORD),
+        ("/chat?room=two+words", NOT_ONE_WORD),
         (&format!("/chat?room={}", "x".repeat(65)), "a name has at most 64 bytes"),
         // In lower case this letter takes three bytes instead of two.
-        (&format!("/chat?room={}", "%C4%B0".repeat(32)), "a name has at most 64 bytes"),
+        (&format!("/chat?room={}", "%C8%BA".repeat(32)), "a name has at most 64 bytes"),
     ] {
         let answer = house.service(target, &[]).err().unwrap();
         assert_eq!(answer, Answer::text(400, format!("this is no name for a room: {why}")));
@@ -494,7 +533,7 @@ fn somebody_goes_to_another_room() {
     for (line, answer) in [
         ("/join tea", "* You are in tea already"),
         ("/join", "* You are in tea; another room: /join ROOM"),
-        ("/join two words", "* You are still in tea: a name is one word without [ and ]"),
+        ("/join two words", &format!("* You are still in tea: {NOT_ONE_WORD}")),
     ] {
         house.says(anna, line);
         assert_eq!(house.heard(anna), [answer], "{line}");

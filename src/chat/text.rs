@@ -28,31 +28,46 @@ fn is_break(c: char) -> bool {
 }
 
 /// Whether a character has no business in any text: it drives terminals or turns lines round.
-pub(super) fn is_harmful(c: char) -> bool {
+fn is_harmful(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character takes no place where it is shown, so that two names with and without it look
-/// the same. Texts may hold these: some scripts and many emoji need them.
+/// Whether nothing of a clean text can be seen.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_invisible(c))
+}
+
+/// Whether a character that is no white space shows nothing by itself: those that Unicode lets
+/// programs ignore, fillers, format controls, blank signs, and those that are no characters. Texts
+/// may hold these: some scripts and many emoji need them.
 pub(super) fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
+    let is_noncharacter = u32::from(c) & 0xfffe == 0xfffe;
+    is_noncharacter
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fdd0}'..='\u{fdef}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{13430}'..='\u{13442}'
+                | '\u{16fe4}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d159}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]
@@ -84,5 +99,25 @@ mod tests {
     #[test]
     fn a_clean_text_is_not_copied() {
         assert!(matches!(clean("Grüße\n"), Cow::Borrowed("Grüße")));
+    }
+
+    #[test]
+    fn a_text_that_shows_nothing_is_blank() {
+        for (text, blank) in [
+            ("", true),
+            (" \u{3000}", true),
+            ("\u{200b}", true),
+            ("\u{2800}\u{2800}", true),
+            ("\u{3164} \u{feff}\u{ad}", true),
+            ("\u{fe0f}\u{200d}\u{e0100}", true),
+            ("\u{1d159}\u{1d173}\u{1bca0}\u{13430}\u{13442}\u{16fe4}", true),
+            ("\u{fff0}\u{fffe}\u{1ffff}\u{fdd0}", true),
+            ("\u{200b}.", false),
+            ("❤\u{fe0f}", false),
+            ("\u{301}", false),
+            ("\u{fffd}", false),
+        ] {
+            assert_eq!(is_blank(text), blank, "{text:?}");
+        }
     }
 }

@@ -366,7 +366,8 @@ impl Routes {
             Ok(head) => self
                 .dispatch(&head, addr)
                 .unwrap_or_else(|answer| Routed::answer(&answer, head.method == "HEAD")),
-            Err(error) => Routed::answer(&error.into(), false),
+            // RFC 9110 §9.3.2: no answer to HEAD has a body, whatever the rest of the head says.
+            Err(error) => Routed::answer(&error.into(), head.as_bytes().starts_with(b"HEAD ")),
         }
     }
 

@@ -12,7 +12,12 @@ use crate::protocol::handshake;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Origins {
     /// Pages of the host that the Host header names: this server's own, if nothing in between changes
-    /// that header. Ports count, schemes do not, as TLS may end in front of the server.
+    /// that header. Ports count; http and https do not differ, as TLS may end in front of the server.
+    ///
+    /// Host itself is not checked. Whoever owns a name may point it at this server (DNS rebinding);
+    /// a page under that name is then of the same host, and [`List`](Self::List) lets it in too. A
+    /// server that trusts whoever can reach it, such as one on a private network, compares the Host
+    /// header with its own names in the closure of a route, or leaves that to a proxy in front.
     #[default]
     SameHost,
     /// Pages of these origins, and of the same host.
@@ -64,10 +69,13 @@ struct Authority {
 }
 
 impl Origin {
-    /// Whether a Host header names the same host and port.
+    /// Whether this is a web page's origin, of the host and port that a Host header names. What has
+    /// another scheme, such as an extension, is not of a host, whatever stands where that would be.
     fn is_of_host(&self, host: &[u8]) -> bool {
-        str::from_utf8(host)
-            .is_ok_and(|host| Authority::parse(host, &self.scheme).as_ref() == Ok(&self.authority))
+        matches!(&*self.scheme, "http" | "https")
+            && str::from_utf8(host).is_ok_and(|host| {
+                Authority::parse(host, &self.scheme).as_ref() == Ok(&self.authority)
+            })
     }
 }
 

@@ -133,6 +133,28 @@ fn every_request_gets_the_status_it_deserves() {
 }
 
 #[test]
+fn an_answer_to_head_has_no_body_even_where_the_request_breaks_a_rule() {
+    let routes = example();
+    for (name, rest, status) in [
+        ("no Host", "/ HTTP/1.1\r\n\r\n", 400),
+        ("absolute form", "http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("version", "/ HTTP/1.0\r\nHost: a\r\n\r\n", 505),
+        ("header without a colon", "/ HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
+    ] {
+        for (method, has_body) in [("HEAD", false), ("GET", true), ("HEADER", true)] {
+            let Routed::Answer { status: given, response } =
+                route(&routes, &format!("{method} {rest}"))
+            else {
+                panic!("{name}: an upgrade");
+            };
+            let response = String::from_utf8(response).unwrap();
+            assert_eq!(given, status, "{method}, {name}: {response}");
+            assert_eq!(!response.ends_with("\r\n\r\n"), has_body, "{method}, {name}: {response}");
+        }
+    }
+}
+
+#[test]
 fn answers_carry_the_headers_of_their_status() {
     let routes = example();
     let draft = UPGRADE.replace("13", "8");
@@ -192,7 +214,12 @@ fn refusals_do_not_repeat_what_was_sent() {
 #[test]
 fn pages_of_other_hosts_may_not_connect() {
     let same = || Router::new().service("/", |_| Quiet);
-    let list = Origins::list(["https://friend.example", "http://localhost:3000"]).unwrap();
+    let list = Origins::list([
+        "https://friend.example",
+        "http://localhost:3000",
+        "chrome-extension://abcdef",
+    ])
+    .unwrap();
     let (same, list, any) = (
         build(same()),
         build(same().allow_origins(list)),
@@ -205,6 +232,10 @@ fn pages_of_other_hosts_may_not_connect() {
         ("Origin: https://chat.example\r\n", [101, 101, 101]),
         ("origin: HTTPS://CHAT.example\r\n", [101, 101, 101]),
         ("Origin: https://chat.example:8443\r\n", [403, 403, 101]),
+        ("Origin: x://chat.example\r\n", [403, 403, 101]),
+        ("Origin: httpx://chat.example\r\n", [403, 403, 101]),
+        ("Origin: chrome-extension://chat.example\r\n", [403, 403, 101]),
+        ("Origin: chrome-extension://abcdef\r\n", [403, 101, 101]),
         ("Origin: https://chat.example.evil\r\n", [403, 403, 101]),
         ("Origin: https://evilchat.example\r\n", [403, 403, 101]),
         ("Origin: https://evil/chat.example\r\n", [403, 403, 101]),

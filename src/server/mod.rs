@@ -33,6 +33,7 @@ use accept::Acceptor;
 pub use counters::{Count, Counters};
 use mailbox::{Admission, Mailbox};
 use mio::{Poll, net::TcpListener};
+use socket2::{Domain, Socket, Type};
 use worker::{Job, WAKER, Worker};
 
 use crate::{
@@ -46,6 +47,9 @@ use crate::{
 
 /// Most connections at once, by default.
 const MAX_CONNECTIONS: usize = 10_000;
+
+/// Connections that may wait to be accepted; the system may have a lower limit of its own.
+const BACKLOG: i32 = 1_024;
 
 /// Most connections over the limit that are being told so at once; more are dropped unheard.
 const MAX_OVER_LIMIT: usize = 128;
@@ -261,12 +265,25 @@ impl ServerBuilder {
 fn bind_first(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut result = Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to bind"));
     for addr in addr.to_socket_addrs()? {
-        result = TcpListener::bind(addr);
+        result = listen(addr);
         if result.is_ok() {
             break;
         }
     }
     result
+}
+
+/// A listener as mio and std make one, with a longer queue of connections that are not yet accepted.
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    // A port may be bound again while connections of the last process fade; on Windows the option
+    // would let two processes share it.
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Stopper {

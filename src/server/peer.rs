@@ -16,7 +16,7 @@ use super::{
     outbox::Outbox,
     slab::Key,
     timers::Armed,
-    topics::{Hear, News},
+    topics::{Hear, News, Subscription},
 };
 use crate::{
     protocol::{
@@ -486,19 +486,19 @@ impl Call<'_> {
     /// Adds what waits for this connection's subscriptions, where it may stand now.
     pub(super) fn hear(&mut self, hear: Hear) {
         if self.link.connection.takes_framed() {
-            self.add_news(hear);
+            self.add_news(hear, |_| true);
         }
     }
 
-    /// Adds what waits for this connection's subscriptions.
-    pub(super) fn add_news(&mut self, hear: Hear) {
+    /// Adds what waits for those of this connection's subscriptions that are `meant`.
+    pub(super) fn add_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
         let Some(hearing) = &self.link.hearing else { return };
         if !self.context.topics.is_waiting() {
             return;
         }
         let mut ear = hearing.ear();
         let mut waiting = Vec::new();
-        for subscription in hearing.subscriptions() {
+        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
             for publication in self.context.topics.hear(subscription, hear) {
                 let (kind, frame) = ear.hear(publication);
                 waiting.push(Arc::clone(frame));
@@ -613,7 +613,11 @@ impl Outgoing for Call<'_> {
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
-        self.catch_up(Hear::All);
+        // The last of this topic; a new one's news stay behind what this call has yet to say of it.
+        if self.link.connection.takes_framed() && self.link.hearing.is_some() {
+            self.context.sort_mail();
+            self.add_news(Hear::All, |subscription| subscription.topic() == topic);
+        }
         let Some(hearing) = &mut self.link.hearing else { return };
         hearing.remove(topic, self.context);
         if hearing.is_empty() {

@@ -95,7 +95,7 @@ impl<'a> Serving<'a> {
         if self.link.connection.settings().mode == Mode::Messages {
             let close = self.context.output.split_off(close);
             self.context.sort_mail();
-            self.call_link(|call| call.add_news(Hear::All));
+            self.call_link(|call| call.add_news(Hear::All, |_| true));
             self.context.output.extend(close);
         }
     }

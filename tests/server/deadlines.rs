@@ -170,6 +170,23 @@ fn a_peer_that_takes_little_by_little_stays() {
 }
 
 #[test]
+fn a_peer_that_takes_too_little_for_an_edge_stays() {
+    // Linux tells of room in a socket's buffer only when a third of it is free, which is megabytes.
+    let (server, told) = start(Timeouts { write: Duration::from_millis(500), ..patient() });
+    let mut client = server.connect("/");
+    let mut socket = client.socket.try_clone().unwrap();
+    let writer = thread::spawn(move || socket.write_all(&masked(0x82, &[0; 1 << 20]).repeat(64)));
+    let mut some = vec![0; 64 << 10];
+    for _ in 0..25 {
+        client.socket.read_exact(&mut some).unwrap();
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(told.try_recv().is_err());
+    client.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    writer.join().unwrap().expect_err("the server was full");
+}
+
+#[test]
 fn deadlines_too_far_to_tell_are_none() {
     let forever = Duration::MAX;
     let timeouts = Timeouts {

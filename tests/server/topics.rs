@@ -482,6 +482,39 @@ fn what_another_thread_publishes_before_it_sends_comes_first() {
 }
 
 #[test]
+fn leaving_one_topic_pulls_no_news_of_another_forward() {
+    struct Moves(Topic, Topic);
+
+    impl Service for Moves {
+        fn opened(&mut self, peer: &mut Peer<'_>) {
+            peer.subscribe(&self.0);
+        }
+
+        fn message(&mut self, peer: &mut Peer<'_>, _: Message<'_>) {
+            let Self(old, new) = self;
+            peer.subscribe(new);
+            let elsewhere = |topic: &Topic, text: &'static str| {
+                let topic = topic.clone();
+                thread::spawn(move || topic.publish(text).unwrap()).join().unwrap();
+            };
+            elsewhere(new, "news of the new");
+            elsewhere(old, "last of the old");
+            peer.unsubscribe(old);
+            peer.send("moved").unwrap();
+        }
+    }
+
+    let (old, new) = (Topic::new(), Topic::new());
+    let make = move |_: &Request<'_>| Moves(old.clone(), new.clone());
+    let server = Running::router(Router::new().service("/", make));
+    let mut client = server.connect("/");
+    client.send("move");
+    for expected in ["last of the old", "moved", "news of the new"] {
+        assert_eq!(client.text(), expected);
+    }
+}
+
+#[test]
 fn connections_are_even_to_within_one() {
     let counts: Arc<[AtomicUsize; 4]> = Arc::default();
     struct Counted(Arc<[AtomicUsize; 4]>, usize);

@@ -160,13 +160,19 @@ pub enum AllowOrigin {
     Any,
     /// Those of one origin.
     Only(Origin),
+    /// Nobody's: an empty entry of a list, or an empty variable.
+    Nobody,
 }
 
 impl FromStr for AllowOrigin {
     type Err = OriginError;
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
-        if text == "*" { Ok(Self::Any) } else { text.parse().map(Self::Only) }
+        match text.trim() {
+            "" => Ok(Self::Nobody),
+            "*" => Ok(Self::Any),
+            origin => origin.parse().map(Self::Only),
+        }
     }
 }
 

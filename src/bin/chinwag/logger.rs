@@ -21,8 +21,9 @@ use simple_logger::SimpleLogger;
 /// Lines that may wait.
 const QUEUE: usize = 4_096;
 
-/// How long the last lines may take when the process ends.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How long the last lines may take when the process ends: with the 4.5 seconds that a stop may take,
+/// less than 5.
+const FLUSH: Duration = Duration::from_millis(300);
 
 /// Makes records up to `level` lines on stderr from here on.
 pub fn init(level: LevelFilter) {

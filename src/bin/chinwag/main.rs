@@ -13,7 +13,7 @@ use std::{
 };
 
 use args::{Cli, Command, Serve};
-use clap::Parser;
+use clap::{Parser, error::ContextValue};
 
 /// The status that says that the command was misused, as everywhere.
 const MISUSE: u8 = 2;
@@ -21,7 +21,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let status = match Cli::try_parse().map(Cli::into_command) {
         Ok(Command::Serve(options)) => serve(&options),
-        Err(error) => explain(&error),
+        Err(error) => explain(error),
     };
     log::logger().flush();
     status
@@ -42,10 +42,21 @@ fn serve(options: &Serve) -> ExitCode {
 }
 
 /// Says what was wrong with the command line, or gives what it asked for: help or the version.
-fn explain(error: &clap::Error) -> ExitCode {
+fn explain(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         error.print().ok();
         return ExitCode::SUCCESS;
+    }
+    // What was given is escaped first, as an empty line in it would end the paragraph.
+    let given: Vec<_> = error
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, ContextValue::String(escape(text)))),
+            _ => None,
+        })
+        .collect();
+    for (kind, value) in given {
+        error.insert(kind, value);
     }
     // The first paragraph has the fault; usage and hints follow it.
     let text = error.to_string();
@@ -54,9 +65,22 @@ fn explain(error: &clap::Error) -> ExitCode {
     fail(MISUSE, &format!("{} (see --help)", words.join(" ")))
 }
 
-/// One line on stderr.
+/// One line on stderr, whatever `fault` repeats of what was given.
 fn fail(status: u8, fault: &str) -> ExitCode {
     // Unlike `eprintln!` it does not panic where nobody listens.
-    writeln!(io::stderr(), "chinwag: {fault}").ok();
+    writeln!(io::stderr(), "chinwag: {}", escape(fault)).ok();
     ExitCode::from(status)
+}
+
+/// `text` without line ends and other control characters: `\n` stands for a line end.
+fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }

@@ -84,14 +84,15 @@ fn router(chat: &Chat, limits: &Limits, compress: bool) -> Router {
 }
 
 fn origins(allowed: &[AllowOrigin]) -> Origins {
-    allowed
-        .iter()
-        .map(|allowed| match allowed {
-            AllowOrigin::Any => None,
-            AllowOrigin::Only(origin) => Some(origin.clone()),
-        })
-        .collect::<Option<_>>()
-        .map_or(Origins::Any, Origins::List)
+    let mut list = Vec::new();
+    for allowed in allowed {
+        match allowed {
+            AllowOrigin::Any => return Origins::Any,
+            AllowOrigin::Only(origin) => list.push(origin.clone()),
+            AllowOrigin::Nobody => {}
+        }
+    }
+    Origins::List(list)
 }
 
 /// Runs until a signal comes.

@@ -17,6 +17,9 @@ use crate::protocol::{
 /// Most topics of a process that have a compressor of their own.
 pub(super) const MAX_COHORTS: usize = 256;
 
+/// Bytes of memory for a compressed message that a topic keeps for the next one.
+const MAX_SCRATCH: usize = 16 << 10;
+
 /// What a topic compresses with.
 pub(super) struct Packer {
     settings: TopicDeflate,
@@ -48,6 +51,7 @@ impl Packer {
         members: &mut Members,
     ) -> Packed {
         let mut packed = Packed::default();
+        self.scratch.shrink_to(MAX_SCRATCH);
         let able = members.able();
         if message.as_bytes().len() < self.settings.min_len || able + members.shared == 0 {
             return packed;

@@ -381,6 +381,7 @@ impl Direction {
         }
         let Codecs { compressors, compressed, .. } = codecs;
         compressed.clear();
+        compressed.shrink_to(MAX_SCRATCH);
         if self.takeover && !settings.for_topics {
             takeover
                 .get_or_insert_default()
@@ -426,6 +427,9 @@ pub struct Codecs {
     /// The last message compressed.
     compressed: Vec<u8>,
 }
+
+/// Bytes of memory that a compressed message leaves to the next one.
+const MAX_SCRATCH: usize = 1 << 20;
 
 /// Compressors of different kinds, and inflaters, that a thread keeps.
 const MAX_SPARE: usize = 8;
