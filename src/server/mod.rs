@@ -6,6 +6,7 @@
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
 
 mod accept;
+mod call;
 mod context;
 mod counters;
 mod hearing;

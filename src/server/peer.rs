@@ -10,25 +10,16 @@ use std::{
 use mio::net::TcpStream;
 
 use super::{
-    context::Context,
-    hearing::Hearing,
-    mailbox::Admission,
-    outbox::Outbox,
-    slab::Key,
-    timers::Armed,
-    topics::{Hear, News, Subscription},
+    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, slab::Key,
+    timers::Armed, topics::News,
 };
 use crate::{
     protocol::{
-        buffer::Payload,
         close::{CloseCause, CloseCode},
-        connection::{Connection, State},
-        error::SendError,
-        frame::Frame,
+        connection::Connection,
         handshake::HeadReader,
-        message::Message,
     },
-    service::{Ear, Missed, Outgoing, PeerHandle, PeerId, Service, Subscriber, Topic},
+    service::{Ear, PeerId, Service},
 };
 
 /// One connection as its worker holds it.
@@ -47,7 +38,7 @@ pub(super) enum Stage {
     Ending,
 }
 
-/// A connection without its application: all that a call of the application may touch.
+/// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.
 pub(super) struct Link {
     pub(super) socket: TcpStream,
     pub(super) connection: Connection,
@@ -212,7 +203,7 @@ impl Link {
     }
 
     /// Moves what the turn has for this connection, `context.output[start..]` last, into its outbox.
-    fn leave_in_outbox(&mut self, start: usize, context: &mut Context) -> &mut Outbox {
+    pub(super) fn leave_in_outbox(&mut self, start: usize, context: &mut Context) -> &mut Outbox {
         let mut outbox = self.outbox.take().unwrap_or_else(|| context.new_outbox());
         if let Some(at) = self.deferred.checked_sub(1) {
             let Deferred { start, end, .. } = &mut context.deferred[at as usize];
@@ -359,13 +350,13 @@ impl Link {
     }
 
     /// What picks the frames that it can take.
-    fn ear(&self) -> Ear {
+    pub(super) fn ear(&self) -> Ear {
         let fresh = || self.connection.window_for_topics().map(Ear::new).unwrap_or_default();
         self.hearing.as_ref().map_or_else(fresh, |hearing| hearing.ear())
     }
 
     /// Its subscriptions were heard with `ear`.
-    fn set_ear(&mut self, ear: Ear) {
+    pub(super) fn set_ear(&mut self, ear: Ear) {
         if let Some(hearing) = &mut self.hearing {
             hearing.set_ear(ear);
             self.lend_window();
@@ -373,13 +364,13 @@ impl Link {
     }
 
     /// A topic's cohort has the peer's window, or has it no more.
-    fn lend_window(&mut self) {
+    pub(super) fn lend_window(&mut self) {
         let ear = self.hearing.as_ref().map(|hearing| hearing.ear());
         self.connection.lend_window(ear.is_some_and(|ear| ear.cohort().is_some()));
     }
 
     /// Whether more waits than may, judged only when the socket was tried since.
-    fn is_too_slow(&self) -> bool {
+    pub(super) fn is_too_slow(&self) -> bool {
         let limits = &self.connection.settings().limits;
         !self.dirty
             && self.outbox.as_ref().is_some_and(|outbox| {
@@ -389,7 +380,7 @@ impl Link {
 
     /// Closes a connection that does not keep up: what waits is dropped, so that the Close gets
     /// through as soon as anything does.
-    fn give_up_slow(&mut self, context: &mut Context) {
+    pub(super) fn give_up_slow(&mut self, context: &mut Context) {
         context.counters.slow.add(1);
         if let Some(outbox) = &mut self.outbox {
             outbox.drop_unsent();
@@ -461,194 +452,5 @@ impl Link {
 impl Deferred {
     pub(super) fn key(&self) -> Key {
         self.key
-    }
-}
-
-/// A connection lent to its application for one call.
-pub(super) struct Call<'a> {
-    pub(super) link: &'a mut Link,
-    pub(super) context: &'a mut Context,
-    /// Where this connection's output begins in the worker's.
-    pub(super) start: usize,
-}
-
-impl Call<'_> {
-    /// What was published before goes out before this call's next word: with `Hear::Own` what this call
-    /// has published itself. What other threads publish may come behind that, as a snapshot that is
-    /// sent after subscribing is to come first.
-    fn catch_up(&mut self, hear: Hear) {
-        if self.link.hearing.is_some() {
-            self.context.sort_mail();
-            self.hear(hear);
-        }
-    }
-
-    /// Adds what waits for this connection's subscriptions, where it may stand now.
-    pub(super) fn hear(&mut self, hear: Hear) {
-        if self.link.connection.takes_framed() {
-            self.add_news(hear, |_| true);
-        }
-    }
-
-    /// Adds what waits for those of this connection's subscriptions that are `meant`.
-    pub(super) fn add_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
-        let Some(hearing) = &self.link.hearing else { return };
-        if !self.context.topics.is_waiting() {
-            return;
-        }
-        let mut ear = hearing.ear();
-        let mut waiting = Vec::new();
-        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
-            for publication in self.context.topics.hear(subscription, hear) {
-                let (kind, frame) = ear.hear(publication);
-                waiting.push(Arc::clone(frame));
-                self.context.compressed.count(kind);
-            }
-        }
-        if !waiting.is_empty() {
-            self.link.set_ear(ear);
-            let outbox = self.link.leave_in_outbox(self.start, self.context);
-            for frame in waiting {
-                outbox.push_shared(frame, 0);
-            }
-        }
-    }
-
-    /// Something was added: where much waits it is written now rather than at the end of the turn.
-    fn added(&mut self) {
-        let waiting = self.context.output.len() - self.start + self.link.backlog();
-        if waiting > self.link.connection.settings().limits.pause_reading {
-            self.link.leave_in_outbox(self.start, self.context);
-            self.link.flush_outbox(self.context);
-        }
-    }
-
-    /// Closes the connection where it does not keep up; nothing can be sent then.
-    fn check_pace(&mut self) {
-        if self.link.is_too_slow() && self.link.connection.state() == State::Open {
-            self.link.leave_in_outbox(self.start, self.context);
-            self.link.give_up_slow(self.context);
-        }
-    }
-}
-
-/// A payload that is owned and at least this long is sent without a copy.
-const NO_COPY: usize = 16 << 10;
-
-impl Outgoing for Call<'_> {
-    fn id(&self) -> PeerId {
-        let Key { slot, generation } = self.link.key;
-        PeerId { worker: self.context.worker, slot, generation }
-    }
-
-    fn addr(&self) -> SocketAddr {
-        self.link.addr
-    }
-
-    fn now(&self) -> Instant {
-        self.context.now
-    }
-
-    fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        self.check_pace();
-        self.catch_up(Hear::Own);
-        let opcode = message.opcode();
-        let Context { pool, output, .. } = &mut *self.context;
-        match message.into_payload() {
-            Payload::Owned(buffer) if buffer.len() >= NO_COPY => {
-                let wire = self.link.connection.send_owned(opcode, buffer, pool, output)?;
-                let outbox = self.link.leave_in_outbox(self.start, self.context);
-                if let Some(wire) = wire {
-                    outbox.push_owned(wire);
-                }
-            }
-            payload => {
-                self.link.connection.send_payload(opcode, &payload, pool, output)?;
-                if let Payload::Owned(buffer) = payload {
-                    pool.put(buffer);
-                }
-            }
-        }
-        self.added();
-        Ok(())
-    }
-
-    fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
-        self.check_pace();
-        self.catch_up(Hear::Own);
-        let now = self.context.now;
-        let Context { pool, output, .. } = &mut *self.context;
-        self.link.connection.send_frame(&frame, now, pool, output)?;
-        self.added();
-        Ok(())
-    }
-
-    fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.link.connection.ping(payload, &mut self.context.output)
-    }
-
-    fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.catch_up(Hear::All);
-        let now = self.context.now;
-        self.link.connection.close(code, reason, now, &mut self.context.output)
-    }
-
-    fn subscribe(&mut self, topic: &Topic) -> u64 {
-        if let Some(after) = self.hears(topic) {
-            return after;
-        }
-        let subscriber = self.join(topic, None).expect("any offset will do");
-        let after = subscriber.after();
-        self.add_subscription(subscriber);
-        after
-    }
-
-    fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed> {
-        if self.hears(topic).is_some() {
-            return Ok(());
-        }
-        let subscriber = self.join(topic, Some(after))?;
-        self.add_subscription(subscriber);
-        Ok(())
-    }
-
-    fn unsubscribe(&mut self, topic: &Topic) {
-        // The last of this topic; a new one's news stay behind what this call has yet to say of it.
-        if self.link.connection.takes_framed() && self.link.hearing.is_some() {
-            self.context.sort_mail();
-            self.add_news(Hear::All, |subscription| subscription.topic() == topic);
-        }
-        let Some(hearing) = &mut self.link.hearing else { return };
-        hearing.remove(topic, self.context);
-        if hearing.is_empty() {
-            self.link.hearing = None;
-        }
-        self.link.lend_window();
-    }
-
-    fn buffered(&self) -> usize {
-        self.context.output.len() - self.start + self.link.backlog()
-    }
-
-    fn handle(&self) -> PeerHandle {
-        PeerHandle::new(self.id(), self.context.letterbox.clone())
-    }
-}
-
-impl Call<'_> {
-    /// The offset after which it hears `topic`, where it does.
-    fn hears(&self, topic: &Topic) -> Option<u64> {
-        Some(self.link.hearing.as_ref()?.find(topic)?.after())
-    }
-
-    fn join(&self, topic: &Topic, after: Option<u64>) -> Result<Subscriber, Missed> {
-        let kind = self.link.ear().kind(topic);
-        topic.join(self.context.worker, &self.context.letterbox, after, kind)
-    }
-
-    fn add_subscription(&mut self, subscriber: Subscriber) {
-        let ear = self.link.ear();
-        let subscription = self.context.topics.subscribe(self.link.key, subscriber);
-        self.link.hearing.get_or_insert_with(|| Box::new(Hearing::new(ear))).add(subscription);
     }
 }

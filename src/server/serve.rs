@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{
+    call::Call,
     context::Context,
     mailbox::Admission,
-    peer::{Call, Link, Peer, Stage},
+    peer::{Link, Peer, Stage},
     topics::Hear,
 };
 use crate::{
