@@ -78,10 +78,18 @@ impl Utf8Checker {
 /// Whether `piece` is one of most pieces: short and whole. Vectors take a moment to start.
 fn is_short_text(piece: &[u8]) -> bool {
     match piece.len() {
-        ..64 => str::from_utf8(piece).is_ok(),
+        ..64 => piece.is_ascii() || is_padded_text(piece),
         64..=1024 => piece.is_ascii(),
         1025.. => false,
     }
+}
+
+/// Whether `piece`, of less than 64 bytes, is whole text: filled up to the size at which vectors are
+/// used. What ends inside a character is none, as the filling does not go on with it.
+fn is_padded_text(piece: &[u8]) -> bool {
+    let mut padded = [0; 64];
+    padded[..piece.len()].copy_from_slice(piece);
+    basic::from_utf8(&padded).is_ok()
 }
 
 /// How many bytes at the end of `piece` begin a character that `piece` does not finish.
