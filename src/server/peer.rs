@@ -1,17 +1,10 @@
 //! One socket, its connection, and what waits for it.
 
-use std::{
-    io::{self, Read, Write},
-    net::SocketAddr,
-    sync::Arc,
-    time::Instant,
-};
-
-use mio::net::TcpStream;
+use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{
     context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, slab::Key,
-    timers::Armed, topics::News,
+    socket::Socket, timers::Armed, topics::News,
 };
 use crate::{
     protocol::{
@@ -23,8 +16,8 @@ use crate::{
 };
 
 /// One connection as its worker holds it.
-pub(super) struct Peer {
-    pub(super) link: Link,
+pub(super) struct Peer<S> {
+    pub(super) link: Link<S>,
     pub(super) stage: Stage,
 }
 
@@ -39,8 +32,8 @@ pub(super) enum Stage {
 }
 
 /// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.
-pub(super) struct Link {
-    pub(super) socket: TcpStream,
+pub(super) struct Link<S> {
+    pub(super) socket: S,
     pub(super) connection: Connection,
     pub(super) key: Key,
     pub(super) addr: SocketAddr,
@@ -90,9 +83,9 @@ pub(super) struct Deferred {
     end: usize,
 }
 
-impl Link {
+impl<S: Socket> Link<S> {
     pub(super) fn new(
-        socket: TcpStream,
+        socket: S,
         addr: SocketAddr,
         key: Key,
         connection: Connection,

@@ -16,9 +16,9 @@ struct Place<T> {
 
 /// Names a value for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    pub slot: u32,
-    pub generation: u32,
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
 }
 
 impl<T> Slab<T> {
@@ -52,11 +52,10 @@ impl<T> Slab<T> {
         place.value.as_mut().filter(|_| place.generation == key.generation)
     }
 
-    /// Whatever is in a place now, and its name.
-    pub(super) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {
-        let place = self.places.get_mut(slot as usize)?;
-        let key = Key { slot, generation: place.generation };
-        place.value.as_mut().map(|value| (key, value))
+    /// The name of what is in a place now.
+    pub(super) fn key_at(&self, slot: u32) -> Option<Key> {
+        let place = self.places.get(slot as usize)?;
+        place.value.as_ref().map(|_| Key { slot, generation: place.generation })
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
@@ -115,7 +114,7 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         // Beside it there are its service's box and, in the system, its socket.
-        let size = size_of::<Place<crate::server::peer::Peer>>();
+        let size = size_of::<Place<crate::server::peer::Peer<mio::net::TcpStream>>>();
         assert!(size <= 256, "{size} bytes");
     }
 }
