@@ -18,7 +18,6 @@ use super::{
     mailbox::Admission,
     peer::{Link, Peer, Stage, Stash},
     serve::Serving,
-    slab::{Key, Slab},
     socket::Socket,
     topics::Hear,
 };
@@ -28,7 +27,8 @@ use crate::{
         connection::{Connection, State},
     },
     router::Routes,
-    service::{Errand, Letter, Outgoing, PeerId},
+    service::{Entered, Errand, Letter, Outgoing, PeerId},
+    slab::{Key, Slab},
 };
 
 /// The worker's read buffer: every socket is read into it in turn. It is also what one connection may
@@ -100,6 +100,11 @@ impl<S: Socket> Switchboard<S> {
         self.context.now = now;
     }
 
+    /// Makes its tasks those of this thread until what is given is dropped.
+    pub(crate) fn enter(&self) -> Entered {
+        self.context.tasks.enter()
+    }
+
     /// The time of this turn.
     pub(crate) fn now(&self) -> Instant {
         self.context.now
@@ -115,9 +120,9 @@ impl<S: Socket> Switchboard<S> {
         self.stop_at.is_some()
     }
 
-    /// Whether it was stopped and every connection has ended.
+    /// Whether it was stopped and every connection and task has ended.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.is_stopping() && self.peers.is_empty()
+        self.is_stopping() && self.peers.is_empty() && self.context.tasks.is_empty()
     }
 
     /// Serves what the system has told since the last turn, and what else is due.
@@ -125,13 +130,15 @@ impl<S: Socket> Switchboard<S> {
         self.read_on();
         self.open_mail();
         self.expire();
+        self.run_tasks();
         self.flush();
     }
 
     /// When there is something to do, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let jobs = self.jobs.iter().map(|job| job.next).min();
-        [self.context.timers.next(), jobs, self.stop_at].into_iter().flatten().min()
+        let Context { timers, tasks, .. } = &self.context;
+        [timers.next(), tasks.next_deadline(), jobs, self.stop_at].into_iter().flatten().min()
     }
 
     // ---- take in -------------------------------------------------------------------------------
@@ -282,7 +289,11 @@ impl<S: Socket> Switchboard<S> {
         }
         match peer.link.connection.state() {
             State::Connecting | State::Open => return,
-            State::CloseSent | State::CloseReceived => peer.link.unsubscribe_all(&mut self.context),
+            State::CloseSent | State::CloseReceived => {
+                peer.link.unsubscribe_all(&mut self.context);
+                // Nothing is kept from an application that hears nothing any more but the end.
+                peer.link.resume(&mut self.context);
+            }
             State::CloseExchanged | State::Closed => {
                 peer.link.stash = None;
                 peer.link.unsubscribe_all(&mut self.context);
@@ -344,6 +355,7 @@ impl<S: Socket> Switchboard<S> {
             match letter {
                 Letter::Errand(id, errand) => self.run_errand(id, errand),
                 Letter::Publication(publication) => self.context.topics.take_in(publication),
+                Letter::Wake(task) => self.context.tasks.wake(task),
             }
             self.flush_early();
         }
@@ -388,10 +400,33 @@ impl<S: Socket> Switchboard<S> {
         }
     }
 
+    // ---- tasks ---------------------------------------------------------------------------------
+
+    fn run_tasks(&mut self) {
+        if !self.context.tasks.has_work() {
+            return;
+        }
+        self.context.tasks.run();
+        let panics = self.context.tasks.take_panics();
+        if panics > 0 {
+            self.context.counters.panics.add(panics);
+            log::error!("{panics} tasks panicked");
+        }
+        for id in self.context.tasks.take_calls() {
+            let key = Key { slot: id.slot, generation: id.generation };
+            if let Some(peer) = self.peers.get_mut(key) {
+                Serving::new(peer, &mut self.context).woken();
+                self.settle(key);
+                self.flush_early();
+            }
+        }
+    }
+
     // ---- time ----------------------------------------------------------------------------------
 
     fn expire(&mut self) {
         let now = self.context.now;
+        self.context.tasks.set_now(now);
         while let Some((tick, keys)) = self.context.timers.pop(now) {
             for &key in &keys {
                 // An entry that another one has overtaken is stale.
@@ -413,6 +448,7 @@ impl<S: Socket> Switchboard<S> {
         }
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.peers.keys().into_iter().for_each(|key| self.finish(key));
+            self.context.tasks.clear();
         }
     }
 
@@ -426,7 +462,7 @@ impl<S: Socket> Switchboard<S> {
             return;
         }
         match peer.link.connection.state() {
-            State::Open if passed && peer.link.full => {
+            State::Open if passed && !peer.link.is_heard() => {
                 peer.link.connection.excuse_silence(now);
                 peer.link.arm(&mut self.context);
             }
@@ -539,10 +575,14 @@ impl<S: Socket> Switchboard<S> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if !peer.link.lost && peer.link.has_drained() {
             Serving::new(peer, &mut self.context).drained();
-            if peer.link.readable || peer.link.stash.is_some() {
-                peer.link.read_on(&mut self.context);
-            }
+            peer.link.go_on(&mut self.context);
         }
         self.settle(key);
+    }
+}
+
+impl<S> Drop for Switchboard<S> {
+    fn drop(&mut self) {
+        self.context.tasks.clear();
     }
 }

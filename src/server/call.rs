@@ -9,7 +9,6 @@ use super::{
     context::Context,
     hearing::Hearing,
     peer::Link,
-    slab::Key,
     socket::Socket,
     topics::{Hear, Subscription},
 };
@@ -18,7 +17,8 @@ use crate::{
         buffer::Payload, close::CloseCode, connection::State, error::SendError, frame::Frame,
         message::Message,
     },
-    service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Topic},
+    service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Tasks, Topic},
+    slab::Key,
 };
 
 /// A connection lent to its application for one call.
@@ -197,6 +197,18 @@ impl<S: Socket> Outgoing for Call<'_, S> {
             self.link.hearing = None;
         }
         self.link.lend_window();
+    }
+
+    fn pause_reading(&mut self) {
+        self.link.paused = self.link.connection.state() == State::Open;
+    }
+
+    fn resume_reading(&mut self) {
+        self.link.resume(self.context);
+    }
+
+    fn tasks(&self) -> Tasks {
+        self.context.tasks.clone()
     }
 
     fn buffered(&self) -> usize {

@@ -8,13 +8,13 @@ use super::{
     mailbox::Mailbox,
     outbox::Outbox,
     peer::Deferred,
-    slab::Key,
     timers::Timers,
     topics::{Compressed, Topics},
 };
 use crate::{
     protocol::buffer::Pool,
-    service::{Letter, Mailbox as Letterbox},
+    service::{Letter, Mailbox as Letterbox, Tasks},
+    slab::Key,
 };
 
 /// Bytes of spare buffers that a worker keeps.
@@ -49,6 +49,7 @@ pub(super) struct Context {
     /// Sent since the counters were last told.
     pub(super) compressed: Compressed,
     pub(super) timers: Timers,
+    pub(super) tasks: Tasks,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) letterbox: Arc<dyn Letterbox>,
     /// Letters taken from the mailbox, publications sorted out.
@@ -78,6 +79,7 @@ impl Context {
             topics: Topics::new(),
             compressed: Compressed::default(),
             timers: Timers::new(now),
+            tasks: Tasks::new(mailbox.clone(), now),
             letterbox: mailbox.clone(),
             mailbox,
             letters: Vec::new(),
@@ -93,6 +95,7 @@ impl Context {
             && self.dirty.is_empty()
             && self.letters.is_empty())
             || self.topics.is_waiting()
+            || self.tasks.has_work()
     }
 
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.

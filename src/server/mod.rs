@@ -15,7 +15,6 @@ mod mailbox;
 mod outbox;
 mod peer;
 mod serve;
-mod slab;
 mod socket;
 mod timers;
 mod topics;

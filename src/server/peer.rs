@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{
-    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, slab::Key,
-    socket::Socket, timers::Armed, topics::News,
+    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, socket::Socket,
+    timers::Armed, topics::News,
 };
 use crate::{
     protocol::{
@@ -13,6 +13,7 @@ use crate::{
         handshake::HeadReader,
     },
     service::{Ear, PeerId, Service},
+    slab::Key,
 };
 
 /// One connection as its worker holds it.
@@ -59,6 +60,8 @@ pub(super) struct Link<S> {
     dirty: bool,
     /// So much waits for the peer that it is not read from.
     pub(super) full: bool,
+    /// The application hears nothing for now.
+    pub(super) paused: bool,
     /// The peer has closed its side and all of it was read; it may still take what waits for it.
     pub(super) ended: bool,
     /// TCP is gone.
@@ -110,6 +113,7 @@ impl<S: Socket> Link<S> {
             ready: false,
             dirty: false,
             full: false,
+            paused: false,
             ended: false,
             lost: false,
             lingering: false,
@@ -393,10 +397,29 @@ impl<S: Socket> Link<S> {
 
     // ---- input ---------------------------------------------------------------------------------
 
-    /// Whether it is this peer's turn to be read. Who does not read us is not; who is leaving is read
-    /// to the end.
+    /// Whether the peer is listened to: not who does not read us, nor while the application wants to
+    /// hear nothing.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.full && !self.paused
+    }
+
+    /// Whether it is this peer's turn to be read; who is leaving is read to the end.
     pub(super) fn may_read(&self) -> bool {
-        self.readable && self.stash.is_none() && (!self.full || self.connection.ends_tcp())
+        self.readable && self.stash.is_none() && (self.is_heard() || self.connection.ends_tcp())
+    }
+
+    /// The application hears again what it has put off.
+    pub(super) fn resume(&mut self, context: &mut Context) {
+        if std::mem::replace(&mut self.paused, false) {
+            self.go_on(context);
+        }
+    }
+
+    /// Goes on with input that was put off.
+    pub(super) fn go_on(&mut self, context: &mut Context) {
+        if self.readable || self.stash.is_some() {
+            self.read_on(context);
+        }
     }
 
     /// One read: into the rest of a large frame first where there is one, then into `buffer`. Gives
@@ -423,10 +446,10 @@ impl<S: Socket> Link<S> {
         Ok((read.min(in_place), read.saturating_sub(in_place)))
     }
 
-    /// Puts input aside for the next turn, or for when the peer reads us again.
+    /// Puts input aside for the next turn, or for when the peer is listened to again.
     pub(super) fn keep_for_later(&mut self, stash: Box<Stash>, context: &mut Context) {
         self.stash = Some(stash);
-        if !self.full {
+        if self.is_heard() {
             self.read_on(context);
         }
     }
@@ -445,5 +468,17 @@ impl<S: Socket> Link<S> {
 impl Deferred {
     pub(super) fn key(&self) -> Key {
         self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        // Beside it there are its service's box, eight bytes of the table and, in the system, its socket.
+        let size = size_of::<Peer<mio::net::TcpStream>>();
+        assert!(size <= 248, "{size} bytes");
     }
 }

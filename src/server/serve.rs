@@ -53,8 +53,7 @@ impl<'a, S: Socket> Serving<'a, S> {
         for _ in 0..FRAMES_A_TURN {
             let Self { link, context, .. } = &mut *self;
             let state = link.connection.state();
-            // Whoever does not read us is not listened to.
-            if link.full || !state.receives() {
+            if !link.is_heard() || !state.receives() {
                 break;
             }
             let (pool, output) = (&mut context.pool, &mut context.output);
@@ -105,6 +104,11 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// What waited for the peer has left.
     pub(super) fn drained(&mut self) {
         self.call(|service, peer| service.drained(peer));
+    }
+
+    /// A task has asked for its service.
+    pub(super) fn woken(&mut self) {
+        self.call(|service, peer| service.woken(peer));
     }
 
     /// Does something to the connection as its application could.

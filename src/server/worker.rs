@@ -14,9 +14,9 @@ use super::{
     accept::{Acceptor, Arrival},
     board::{Readiness, Switchboard},
     mailbox::Mailbox,
-    slab::Key,
     socket::Socket,
 };
+use crate::slab::Key;
 
 /// Most connections accepted in a turn.
 const ACCEPTS_A_TURN: usize = 256;
@@ -64,6 +64,7 @@ impl Worker {
     /// # Errors
     /// Those of the system's poll.
     pub(super) fn run(&mut self) -> io::Result<()> {
+        let _entered = self.board.enter();
         let mut events = Events::with_capacity(EVENTS);
         while !self.board.has_stopped() {
             self.wait(&mut events)?;
