@@ -74,7 +74,8 @@ pub use protocol::{
 pub use router::{Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic, TopicDeflate,
+    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    TopicDeflate,
 };
 
 /// The examples of the README, which are tested with the others.

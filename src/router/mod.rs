@@ -8,7 +8,7 @@ mod origin;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 pub use origin::{Origin, OriginError, Origins};
 
@@ -22,7 +22,7 @@ use crate::{
         handshake::{self, HandshakeError, Head, ServerResponse, Upgrade},
         limits::{Limits, Timeouts},
     },
-    service::{Answer, Params, Request, Service},
+    service::{Answer, Param, Request, Service},
 };
 
 /// Paths and what stands behind them.
@@ -379,13 +379,15 @@ impl Routes {
         let params = decode_params(&found.params)?;
         let Node { page, socket } = found.value;
         match (head.upgrade(), socket, page) {
-            (Ok(Some(upgrade)), Some(socket), _) => self.open(head, &upgrade, socket, params, addr),
+            (Ok(Some(upgrade)), Some(socket), _) => {
+                self.open(head, &upgrade, socket, &params, addr)
+            }
             (Err(error), Some(_), _) => Err(error.into()),
             (Ok(Some(_)) | Err(_), None, _) => {
                 Err(Answer::text(404, "there is no WebSocket endpoint at this path"))
             }
             (Ok(None), _, Some(page)) if is_read(head) => {
-                Err(page(&Request::new(head, params, addr, None)))
+                Err(page(&Request::new(head, &params, addr, None)))
             }
             (Ok(None), _, Some(_)) => Err(method_not_allowed("GET, HEAD")),
             (Ok(None), _, None) if is_read(head) => Err(HandshakeError::NoUpgrade.into()),
@@ -398,7 +400,7 @@ impl Routes {
         head: &handshake::Request<'_>,
         upgrade: &Upgrade<'_>,
         socket: &Socket,
-        params: Params,
+        params: &[Param<'_>],
         addr: SocketAddr,
     ) -> Result<Routed, Answer> {
         if !self.origins.welcome(head) {
@@ -475,17 +477,20 @@ fn is_read(head: &handshake::Request<'_>) -> bool {
     matches!(head.method, "GET" | "HEAD")
 }
 
-fn decode_params(params: &matchit::Params<'_, '_>) -> Result<Params, Answer> {
+fn decode_params<'a>(params: &matchit::Params<'a, 'a>) -> Result<Vec<Param<'a>>, Answer> {
     params
         .iter()
-        .map(|(name, value)| Some((name.to_string(), percent_decode(value)?)))
+        .map(|(name, value)| Some((name, percent_decode(value)?)))
         .collect::<Option<_>>()
         .ok_or_else(|| Answer::text(400, "the path is not UTF-8, percent-encoded"))
 }
 
 /// The text that `encoded` stands for (RFC 3986 §2.1); `None` for a percent sign without two hex
 /// digits, or bytes that are not UTF-8.
-fn percent_decode(encoded: &str) -> Option<String> {
+fn percent_decode(encoded: &str) -> Option<Cow<'_, str>> {
+    if !encoded.contains('%') {
+        return Some(encoded.into());
+    }
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
@@ -494,7 +499,7 @@ fn percent_decode(encoded: &str) -> Option<String> {
             _ => byte,
         });
     }
-    String::from_utf8(decoded).ok()
+    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {
