@@ -5,12 +5,15 @@
 //! an upgrade that everybody agrees to. Sockets are `server`'s work.
 
 mod origin;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 pub use origin::{Origin, OriginError, Origins};
+pub use refusal::busy;
+use refusal::{foreign_origin, method_not_allowed};
 
 use crate::{
     protocol::{
@@ -433,44 +436,6 @@ impl Routed {
     fn answer(answer: &Answer, head_only: bool) -> Self {
         Self::Answer { status: answer.status, response: answer.encode(head_only) }
     }
-}
-
-impl From<HandshakeError> for Answer {
-    /// The answer for who made the fault: what was wrong, in plain text, and the headers that go with
-    /// its status.
-    fn from(error: HandshakeError) -> Self {
-        let answer = Self::text(error.status(), error.to_string());
-        match error {
-            // RFC 9110 §15.5.6.
-            HandshakeError::Method => answer.with_header("Allow", "GET"),
-            // RFC 9110 §15.5.22.
-            HandshakeError::NoUpgrade => answer.with_header("Upgrade", "websocket"),
-            // §4.4.
-            HandshakeError::Version => answer
-                .with_header("Upgrade", "websocket")
-                .with_header("Sec-WebSocket-Version", "13"),
-            _ => answer,
-        }
-    }
-}
-
-/// The answer at the limit of connections: status 503.
-pub fn busy() -> Answer {
-    Answer::text(503, "this server has as many connections as it takes: try again in a moment")
-        .with_header("Retry-After", "5")
-}
-
-fn foreign_origin() -> Answer {
-    Answer::text(
-        403,
-        "pages of this origin may not connect here: the Origin header is not on the list and does not \
-         name the host of the Host header. Where it should, a proxy in front may have changed Host; for \
-         nginx add \"proxy_set_header Host $http_host;\"",
-    )
-}
-
-fn method_not_allowed(allow: &'static str) -> Answer {
-    Answer::text(405, format!("the methods here: {allow}")).with_header("Allow", allow)
 }
 
 fn is_read(head: &handshake::Request<'_>) -> bool {
