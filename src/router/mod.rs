@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::busy;
-use refusal::{foreign_origin, method_not_allowed};
+use refusal::{foreign_origin, method_not_allowed, no_protocol};
 
 use crate::{
     protocol::{
@@ -32,7 +32,9 @@ use crate::{
 ///
 /// A path is matched as it was sent, from its first slash to the question mark. In it, `{name}` stands
 /// for one segment and `{*name}` for all that is left; [`Request::param`] gives them decoded. A path
-/// may carry a page and a service: then an upgrade gets the service and all else the page.
+/// may carry a page and a service: then an upgrade gets the service and all else the page. It may
+/// carry more than one service where those before the last are for clients that speak a subprotocol:
+/// [`Route::only_protocols`].
 ///
 /// ```
 /// use chinwag::{Answer, Peer, Message, Request, Router, Service};
@@ -96,7 +98,7 @@ impl Router {
         self.route(path, Route::new(make).raw())
     }
 
-    /// Upgrades at `path` are served as `route` says.
+    /// Upgrades at `path` are served as `route` says, unless an earlier route takes them.
     #[must_use]
     pub fn route(mut self, path: impl Into<String>, route: Route) -> Self {
         self.entries.push((path.into(), Entry::Socket(Box::new(route))));
@@ -130,14 +132,18 @@ impl Router {
         let mut nodes = BTreeMap::<String, Node>::new();
         for (path, entry) in self.entries {
             let node = nodes.entry(path.clone()).or_default();
-            let is_taken = match entry {
-                Entry::Page(page) => node.page.replace(page).is_some(),
-                Entry::Socket(route) => {
-                    node.socket.replace(route.build(&path, &defaults)?).is_some()
+            match entry {
+                Entry::Page(_) if node.page.is_some() => {
+                    return Err(RouteError::Duplicate { path });
                 }
-            };
-            if is_taken {
-                return Err(RouteError::Duplicate { path });
+                Entry::Page(page) => node.page = Some(page),
+                Entry::Socket(route) => {
+                    let socket = route.build(&path, &defaults)?;
+                    if !socket.is_reached_behind(&node.sockets) {
+                        return Err(RouteError::Unreachable { path });
+                    }
+                    node.sockets.push(socket);
+                }
             }
         }
         let mut paths = matchit::Router::new();
@@ -169,6 +175,7 @@ pub struct Route {
     /// Whether there is a wish, and which.
     deflate: Option<Option<Deflate>>,
     protocols: Vec<String>,
+    needs_protocol: bool,
 }
 
 impl Route {
@@ -181,6 +188,7 @@ impl Route {
             timeouts: None,
             deflate: None,
             protocols: Vec::new(),
+            needs_protocol: false,
         }
     }
 
@@ -218,6 +226,33 @@ impl Route {
     #[must_use]
     pub fn protocols<S: Into<String>>(mut self, protocols: impl IntoIterator<Item = S>) -> Self {
         self.protocols = protocols.into_iter().map(Into::into).collect();
+        self.needs_protocol = false;
+        self
+    }
+
+    /// As [`protocols`](Self::protocols), for clients that offer one of them and nobody else: other
+    /// upgrades go on to the next route of the path, and where there is none are answered with 400,
+    /// which names all that is spoken there.
+    ///
+    /// ```
+    /// use chinwag::{Request, Route, Router, Service};
+    ///
+    /// struct Chat(u8);
+    ///
+    /// impl Service for Chat {}
+    ///
+    /// let router = Router::new()
+    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(2)).only_protocols(["chat.v2"]))
+    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(1)).protocols(["chat.v1"]));
+    /// # router.build(Default::default()).unwrap();
+    /// ```
+    #[must_use]
+    pub fn only_protocols<S: Into<String>>(
+        mut self,
+        protocols: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self = self.protocols(protocols);
+        self.needs_protocol = true;
         self
     }
 
@@ -235,7 +270,8 @@ impl Route {
             mode: self.mode,
             deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
         };
-        Ok(Socket { make: self.make, protocols: self.protocols, settings: settings.into() })
+        let Self { make, protocols, needs_protocol, .. } = self;
+        Ok(Socket { make, protocols, needs_protocol, settings: settings.into() })
     }
 }
 
@@ -269,8 +305,14 @@ impl<S: Service + 'static> IntoService for Result<S, Answer> {
 /// A route that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteError {
-    /// Two pages, or two services, have the same path.
+    /// Two pages have the same path.
     Duplicate {
+        /// The path.
+        path: String,
+    },
+    /// Earlier routes of the same path take every upgrade that this one would, or it names no
+    /// subprotocol and takes only clients that offer one.
+    Unreachable {
         /// The path.
         path: String,
     },
@@ -298,7 +340,13 @@ pub enum RouteError {
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duplicate { path } => write!(f, "path {path:?} is given twice"),
+            Self::Duplicate { path } => write!(f, "path {path:?} is given to two pages"),
+            Self::Unreachable { path } => {
+                write!(
+                    f,
+                    "a route of path {path:?} is never reached: earlier ones leave it no client"
+                )
+            }
             Self::Path { path, reason } => write!(f, "path {path:?} cannot be: {reason}"),
             Self::Protocol { path, name } => {
                 write!(f, "subprotocol {name:?} at path {path:?} is not a token")
@@ -325,13 +373,30 @@ pub struct Routes {
 #[derive(Default)]
 struct Node {
     page: Option<Page>,
-    socket: Option<Socket>,
+    /// In the order in which they are tried.
+    sockets: Vec<Socket>,
 }
 
 struct Socket {
     make: Make,
     protocols: Vec<String>,
+    needs_protocol: bool,
     settings: Arc<Settings>,
+}
+
+impl Socket {
+    /// Whether some upgrade passes by all of `earlier` and is taken here.
+    fn is_reached_behind(&self, earlier: &[Self]) -> bool {
+        let is_new = |name| !earlier.iter().any(|socket| socket.protocols.contains(name));
+        earlier.iter().all(|socket| socket.needs_protocol)
+            && (!self.needs_protocol || self.protocols.iter().any(is_new))
+    }
+
+    /// Whether it takes this upgrade, and the subprotocol agreed to.
+    fn take<'s>(&'s self, upgrade: &Upgrade<'_>) -> Option<(&'s Self, Option<&'s str>)> {
+        let protocol = upgrade.choose_protocol(&self.protocols);
+        (protocol.is_some() || !self.needs_protocol).then_some((self, protocol))
+    }
 }
 
 /// What becomes of a request.
@@ -380,15 +445,13 @@ impl Routes {
             .at(head.path)
             .map_err(|_| Answer::text(404, "there is nothing at this path"))?;
         let params = decode_params(&found.params)?;
-        let Node { page, socket } = found.value;
-        match (head.upgrade(), socket, page) {
-            (Ok(Some(upgrade)), Some(socket), _) => {
-                self.open(head, &upgrade, socket, &params, addr)
-            }
-            (Err(error), Some(_), _) => Err(error.into()),
-            (Ok(Some(_)) | Err(_), None, _) => {
+        let Node { page, sockets } = found.value;
+        match (head.upgrade(), sockets.as_slice(), page) {
+            (Ok(Some(_)) | Err(_), [], _) => {
                 Err(Answer::text(404, "there is no WebSocket endpoint at this path"))
             }
+            (Ok(Some(upgrade)), sockets, _) => self.open(head, &upgrade, sockets, &params, addr),
+            (Err(error), _, _) => Err(error.into()),
             (Ok(None), _, Some(page)) if is_read(head) => {
                 Err(page(&Request::new(head, &params, addr, None)))
             }
@@ -402,14 +465,17 @@ impl Routes {
         &self,
         head: &handshake::Request<'_>,
         upgrade: &Upgrade<'_>,
-        socket: &Socket,
+        sockets: &[Socket],
         params: &[Param<'_>],
         addr: SocketAddr,
     ) -> Result<Routed, Answer> {
         if !self.origins.welcome(head) {
             return Err(foreign_origin());
         }
-        let protocol = upgrade.choose_protocol(&socket.protocols);
+        let (socket, protocol) = sockets
+            .iter()
+            .find_map(|socket| socket.take(upgrade))
+            .ok_or_else(|| no_protocol(sockets.iter().flat_map(|socket| &socket.protocols)))?;
         let service = (socket.make)(&Request::new(head, params, addr, protocol))?;
         let settings = Arc::clone(&socket.settings);
         let answer = settings

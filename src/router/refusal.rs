@@ -43,3 +43,18 @@ pub(super) fn foreign_origin() -> Answer {
 pub(super) fn method_not_allowed(allow: &'static str) -> Answer {
     Answer::text(405, format!("the methods here: {allow}")).with_header("Allow", allow)
 }
+
+/// The answer to a client that offers none of the subprotocols that a path needs (§4.2.2).
+pub(super) fn no_protocol<'a>(spoken: impl Iterator<Item = &'a String>) -> Answer {
+    let mut names = Vec::new();
+    for name in spoken {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    let names = names.join(", ");
+    let text = format!(
+        "this endpoint needs a subprotocol: offer one of {names} in Sec-WebSocket-Protocol"
+    );
+    Answer::text(400, text)
+}

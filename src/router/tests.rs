@@ -319,6 +319,80 @@ fn the_subprotocol_agreed_to_is_one_of_the_routes_own() {
     }
 }
 
+/// A route that answers with its own name and the subprotocol agreed to.
+fn named(name: &'static str) -> Route {
+    Route::new(move |request: &Request<'_>| {
+        Err::<Quiet, _>(Answer::text(403, format!("{name} {:?}", request.protocol())))
+    })
+}
+
+#[test]
+fn routes_of_one_path_are_told_apart_by_subprotocol() {
+    let routes = build(
+        Router::new()
+            .route("/all", named("new").only_protocols(["v3", "v2"]))
+            .route("/all", named("old").only_protocols(["v2", "v1"]))
+            .route("/all", named("rest").protocols(["x"]))
+            .get("/some", |_| Answer::page("text/html", b"page"))
+            .route("/some", named("new").only_protocols(["v3", "v2"]))
+            .route("/some", named("old").only_protocols(["v2", "v1"])),
+    );
+    let refused =
+        "this endpoint needs a subprotocol: offer one of v3, v2, v1 in Sec-WebSocket-Protocol\n";
+    for (offered, all, some) in [
+        ("v3", "new Some(\"v3\")\n", "new Some(\"v3\")\n"),
+        ("v2", "new Some(\"v2\")\n", "new Some(\"v2\")\n"),
+        ("v1", "old Some(\"v1\")\n", "old Some(\"v1\")\n"),
+        ("v1, v2", "new Some(\"v2\")\n", "new Some(\"v2\")\n"),
+        ("x, v1", "old Some(\"v1\")\n", "old Some(\"v1\")\n"),
+        ("x", "rest Some(\"x\")\n", refused),
+        ("V1", "rest None\n", refused),
+        ("", "rest None\n", refused),
+    ] {
+        let headers = match offered {
+            "" => UPGRADE.to_string(),
+            names => format!("{UPGRADE}Sec-WebSocket-Protocol: {names}\r\n"),
+        };
+        for (path, body) in [("/all", all), ("/some", some)] {
+            let seen = ask(&routes, &format!("GET {path}"), &headers);
+            assert_eq!(seen.body, body, "{path} {offered:?}");
+            assert_eq!(seen.status, if body == refused { 400 } else { 403 }, "{path} {offered:?}");
+        }
+    }
+    assert_eq!(ask(&routes, "GET /some", "").body, "page");
+    assert_eq!(ask(&routes, "GET /all", "").status, 426);
+    let foreign = format!("{UPGRADE}Origin: http://evil\r\n");
+    assert_eq!(ask(&routes, "GET /some", &foreign).status, 403, "who is foreign is not told more");
+}
+
+#[test]
+fn a_route_that_no_client_reaches_cannot_be() {
+    let any = || Route::new(|_| Quiet);
+    let only = |names: &[&str]| any().only_protocols(names.iter().copied());
+    for (name, routes, is_legal) in [
+        ("one", vec![any()], true),
+        ("two alike", vec![any(), any()], false),
+        ("two that prefer other subprotocols", vec![any(), any().protocols(["a"])], false),
+        ("one behind all", vec![any(), only(&["a"])], false),
+        ("all behind one", vec![only(&["a"]), any()], true),
+        ("two apart", vec![only(&["a"]), only(&["b"])], true),
+        ("in another letter case", vec![only(&["a"]), only(&["A"])], true),
+        ("the same twice", vec![only(&["a"]), only(&["a"])], false),
+        ("more in the second", vec![only(&["a"]), only(&["a", "b"])], true),
+        ("less in the second", vec![only(&["a", "b"]), only(&["b"])], false),
+        ("all of two before", vec![only(&["a"]), only(&["b"]), only(&["b", "a"])], false),
+        ("none", vec![only(&[])], false),
+        ("no longer only", vec![only(&["a"]).protocols(["a"]), any()], false),
+    ] {
+        let router =
+            routes.into_iter().fold(Router::new(), |router, route| router.route("/a", route));
+        let built = router.build(Settings::default());
+        let expected =
+            if is_legal { Ok(()) } else { Err(RouteError::Unreachable { path: "/a".into() }) };
+        assert_eq!(built.map(drop), expected, "{name}");
+    }
+}
+
 #[test]
 fn a_route_may_have_settings_of_its_own() {
     let timeouts = Timeouts { close: Duration::from_secs(1), ..Timeouts::default() };
@@ -350,11 +424,15 @@ fn the_limits_of_heads_are_the_servers() {
 fn routes_that_cannot_be_are_told() {
     let page = |_: &Request<'_>| Answer::text(200, "");
     for (name, router, text) in [
-        ("two pages", Router::new().get("/a", page).get("/a", page), "path \"/a\" is given twice"),
+        (
+            "two pages",
+            Router::new().get("/a", page).get("/a", page),
+            "path \"/a\" is given to two pages",
+        ),
         (
             "two services",
             Router::new().service("/a", |_| Quiet).service_raw("/a", |_| Quiet),
-            "path \"/a\" is given twice",
+            "a route of path \"/a\" is never reached",
         ),
         ("no slash", Router::new().get("a", page), "path \"a\" cannot be: it starts with no slash"),
         (
