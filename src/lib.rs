@@ -71,7 +71,7 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
-pub use router::{Origins, Route, Router};
+pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
     Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,

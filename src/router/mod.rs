@@ -4,6 +4,7 @@
 //! The head of a request goes in, bytes to answer with come out, and a service where the request was
 //! an upgrade that everybody agrees to. Sockets are `server`'s work.
 
+mod decision;
 mod origin;
 mod refusal;
 #[cfg(test)]
@@ -11,6 +12,8 @@ mod tests;
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
+use decision::Decision;
+pub use decision::{Accept, Deciding, IntoService, Opening};
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::busy;
 use refusal::{foreign_origin, method_not_allowed, no_protocol};
@@ -22,10 +25,10 @@ use crate::{
             deflate::{Agreed, Deflate, Grant, Takeovers},
             is_token,
         },
-        handshake::{self, HandshakeError, Head, ServerResponse, Upgrade},
+        handshake::{self, HandshakeError, Head, Upgrade},
         limits::{Limits, Timeouts},
     },
-    service::{Answer, Param, Request, Service},
+    service::{Answer, OwnedRequest, Param, Request, Service},
 };
 
 /// Paths and what stands behind them.
@@ -70,7 +73,7 @@ enum Entry {
 }
 
 type Page = Box<dyn Fn(&Request<'_>) -> Answer + Send + Sync>;
-type Make = Box<dyn Fn(&Request<'_>) -> Result<Box<dyn Service>, Answer> + Send + Sync>;
+type Make = Box<dyn Fn(&Request<'_>) -> Decision + Send + Sync>;
 
 impl Router {
     /// No routes: every request is answered with 404.
@@ -181,8 +184,45 @@ pub struct Route {
 impl Route {
     /// A route to the service that `make` gives for each upgrade.
     pub fn new<S: IntoService>(make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static) -> Self {
+        Self::of(Box::new(move |request| Decision::Now(make(request).into_service())))
+    }
+
+    /// A route whose application decides after a while, such as when another thread has looked
+    /// something up: `decide` gives a future of what [`new`](Self::new) takes at once. The future runs
+    /// on the thread of the worker that owns the connection, and is dropped where the client goes first.
+    ///
+    /// ```
+    /// use chinwag::{Answer, OwnedRequest, Route, Service};
+    ///
+    /// struct Member(u64);
+    ///
+    /// impl Service for Member {}
+    ///
+    /// async fn look_up(token: &str) -> Option<u64> {
+    ///     (token == "secret").then_some(7)
+    /// }
+    ///
+    /// let route = Route::deciding(|request: OwnedRequest| async move {
+    ///     let token = request.as_request().cookie("token").unwrap_or_default();
+    ///     match look_up(token).await {
+    ///         Some(id) => Ok(Member(id)),
+    ///         None => Err(Answer::text(401, "log in first")),
+    ///     }
+    /// });
+    /// ```
+    pub fn deciding<D>(decide: impl Fn(OwnedRequest) -> D + Send + Sync + 'static) -> Self
+    where
+        D: Future<Output: IntoService> + 'static,
+    {
+        Self::of(Box::new(move |request| {
+            let decision = decide(request.to_owned());
+            Decision::Later(Box::pin(async { decision.await.into_service() }))
+        }))
+    }
+
+    fn of(make: Make) -> Self {
         Self {
-            make: Box::new(move |request| make(request).into_service()),
+            make,
             mode: Mode::Messages,
             limits: None,
             timeouts: None,
@@ -278,27 +318,6 @@ impl Route {
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route").field("mode", &self.mode).finish_non_exhaustive()
-    }
-}
-
-/// What the closure of a route may give: a service, or a service or an answer.
-pub trait IntoService {
-    /// The service, or the HTTP answer that an upgrade is refused with.
-    ///
-    /// # Errors
-    /// The answer.
-    fn into_service(self) -> Result<Box<dyn Service>, Answer>;
-}
-
-impl<S: Service + 'static> IntoService for S {
-    fn into_service(self) -> Result<Box<dyn Service>, Answer> {
-        Ok(Box::new(self))
-    }
-}
-
-impl<S: Service + 'static> IntoService for Result<S, Answer> {
-    fn into_service(self) -> Result<Box<dyn Service>, Answer> {
-        self.map(|service| Box::new(service) as Box<dyn Service>)
     }
 }
 
@@ -412,6 +431,14 @@ pub enum Routed {
         /// What the response says of compression.
         agreed: Option<(Agreed, Option<Grant>)>,
     },
+    /// The application decides later: what it comes to finishes the opening. A client that goes before
+    /// that is told nothing, and `decision` is dropped.
+    Later {
+        /// What the application is waiting for.
+        decision: Deciding,
+        /// What the decision is for.
+        opening: Opening,
+    },
     /// The connection is closed behind an HTTP answer.
     Answer {
         /// The status in it.
@@ -476,19 +503,22 @@ impl Routes {
             .iter()
             .find_map(|socket| socket.take(upgrade))
             .ok_or_else(|| no_protocol(sockets.iter().flat_map(|socket| &socket.protocols)))?;
-        let service = (socket.make)(&Request::new(head, params, addr, protocol))?;
-        let settings = Arc::clone(&socket.settings);
-        let answer = settings
-            .deflate
-            .as_ref()
-            .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
-        let (extension, agreed) =
-            answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
-        let extensions = extension.as_slice();
-        let response = ServerResponse { key: upgrade.key, protocol, extensions, headers: &[] }
-            .encode()
-            .expect("the key, the subprotocols and the extensions are legal");
-        Ok(Routed::Upgrade { response, service, settings, agreed })
+        let opening = || {
+            let settings = Arc::clone(&socket.settings);
+            let answer = settings
+                .deflate
+                .as_ref()
+                .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
+            let (extension, agreed) =
+                answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
+            let (key, protocol) = (upgrade.key.into(), protocol.map(Into::into));
+            Opening { key, protocol, extension, settings, agreed }
+        };
+        match (socket.make)(&Request::new(head, params, addr, protocol)) {
+            Decision::Now(Err(answer)) => Err(answer),
+            Decision::Now(accept) => Ok(opening().finish(accept)),
+            Decision::Later(decision) => Ok(Routed::Later { decision, opening: opening() }),
+        }
     }
 }
 
