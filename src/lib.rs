@@ -72,10 +72,11 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
-pub use router::{Origins, Route, Router};
+pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic, TopicDeflate,
+    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    TopicDeflate,
 };
 
 /// The examples of the README, which are tested with the others.

@@ -15,6 +15,8 @@ mod faults;
 mod flow;
 #[path = "server/limits.rs"]
 mod limits;
+#[path = "server/opening.rs"]
+mod opening;
 #[path = "server/topics.rs"]
 mod topics;
 

@@ -6,6 +6,7 @@
 use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    task::{self, Poll, Waker},
 };
 
 use super::{
@@ -22,7 +23,7 @@ use crate::{
         connection::{Event, Mode, State},
         handshake::{HandshakeError, HeadReader},
     },
-    router::{self, Routed, Routes},
+    router::{self, Deciding, Opening, Routed, Routes},
     service::{Answer, Peer as Lent, Service},
 };
 
@@ -147,13 +148,20 @@ impl<'a, S: Socket> Serving<'a, S> {
             return;
         }
         let addr = self.link.addr;
-        let Ok(routed) = catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) else {
-            self.context.counters.panics.add(1);
-            log::error!("a route panicked over a request of {addr}");
-            let fault = Answer::text(500, "this server met a fault of its own");
-            self.refuse(fault);
-            return;
-        };
+        match catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) {
+            Ok(routed) => self.settle(routed),
+            Err(_) => self.refuse_after_panic(),
+        }
+    }
+
+    fn refuse_after_panic(&mut self) {
+        self.context.counters.panics.add(1);
+        log::error!("a route panicked over a request of {}", self.link.addr);
+        self.refuse(Answer::text(500, "this server met a fault of its own"));
+    }
+
+    /// Does what became of a request.
+    fn settle(&mut self, routed: Routed) {
         match routed {
             Routed::Upgrade { response, service, settings, agreed } => {
                 self.context.output.extend_from_slice(&response);
@@ -166,9 +174,20 @@ impl<'a, S: Socket> Serving<'a, S> {
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
             }
+            Routed::Later { decision, opening } => self.decide(decision, opening),
             Routed::Answer { status, response } => {
                 self.answer(&response, CloseCause::Answered(status));
             }
+        }
+    }
+
+    /// Has the application decide, which has to be done when it is first asked.
+    fn decide(&mut self, mut decision: Deciding, opening: Opening) {
+        let mut task = task::Context::from_waker(Waker::noop());
+        match catch_unwind(AssertUnwindSafe(|| decision.as_mut().poll(&mut task))) {
+            Ok(Poll::Ready(decision)) => self.settle(opening.finish(decision)),
+            Ok(Poll::Pending) => self.refuse(Answer::text(500, "this server cannot wait")),
+            Err(_) => self.refuse_after_panic(),
         }
     }
 
