@@ -61,6 +61,7 @@ pub mod protocol;
 pub mod router;
 pub mod server;
 pub mod service;
+mod slab;
 pub mod web;
 
 pub use protocol::{

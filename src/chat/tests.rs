@@ -24,7 +24,7 @@ use crate::{
     },
     service::{
         Full, Kind, Letter, Mailbox, Missed, Outgoing, PeerHandle, PeerId, Publication, Service,
-        Subscriber, Topic,
+        Subscriber, Tasks, Topic,
     },
 };
 
@@ -240,6 +240,18 @@ impl Outgoing for Line {
 
     fn unsubscribe(&mut self, topic: &Topic) {
         self.places.retain(|place| place.topic() != topic);
+    }
+
+    fn pause_reading(&mut self) {
+        unreachable!("the chat listens always")
+    }
+
+    fn resume_reading(&mut self) {
+        unreachable!("the chat listens always")
+    }
+
+    fn tasks(&self) -> Tasks {
+        unreachable!("the chat has no tasks")
     }
 
     fn buffered(&self) -> usize {

@@ -6,6 +6,7 @@
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
 
 mod accept;
+mod board;
 mod call;
 mod context;
 mod counters;
@@ -14,7 +15,7 @@ mod mailbox;
 mod outbox;
 mod peer;
 mod serve;
-mod slab;
+mod socket;
 mod timers;
 mod topics;
 mod worker;
@@ -31,11 +32,12 @@ use std::{
 };
 
 use accept::Acceptor;
+use board::{Job, Switchboard};
 pub use counters::{Count, Counters};
 use mailbox::{Admission, Mailbox};
-use mio::{Poll, net::TcpListener};
+use mio::{Poll, Waker, net::TcpListener};
 use socket2::{Domain, Socket, Type};
-use worker::{Job, WAKER, Worker};
+use worker::{WAKER, Worker};
 
 use crate::{
     protocol::{
@@ -140,15 +142,18 @@ impl Server {
                 let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
                 let run = move || {
                     let _together = Together(stopper);
-                    Worker::new(poll, number, Arc::clone(routes), shared).run()
+                    let board =
+                        Switchboard::new(number, Arc::clone(routes), shared, Instant::now());
+                    Worker::new(number, poll, board, shared).run()
                 };
                 let name = format!("chinwag-{number}");
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
                 Ok(())
             });
             let together = Together(stopper);
-            let mut first = Worker::new(poll, number, Arc::clone(&routes), &shared);
-            first.set_jobs(jobs);
+            let mut board = Switchboard::new(number, routes.clone(), &shared, Instant::now());
+            board.set_jobs(jobs);
+            let mut first = Worker::new(number, poll, board, &shared);
             let mut result =
                 spawned.and_then(|()| first.listen(acceptor)).and_then(|()| first.run());
             drop(together);
@@ -158,7 +163,7 @@ impl Server {
             }
             // Connections that were handed to a worker at its very end, whose peers would wait as long
             // as a `Stopper` or a handle lives.
-            shared.mailboxes.iter().for_each(|mailbox| mailbox.take(&mut Vec::new()));
+            shared.mailboxes.iter().for_each(|mailbox| drop(mailbox.arrivals()));
             result
         })
     }
@@ -303,7 +308,14 @@ impl ServerBuilder {
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls
             .iter()
-            .map(|poll| Mailbox::new(poll.registry(), WAKER).map(Arc::new))
+            .map(|poll| {
+                let waker = Waker::new(poll.registry(), WAKER)?;
+                Ok(Arc::new(Mailbox::new(move || {
+                    if let Err(error) = waker.wake() {
+                        log::error!("a worker could not be woken: {error}");
+                    }
+                })))
+            })
             .collect::<io::Result<Vec<_>>>()?;
         let shared = Arc::new(Shared {
             mailboxes,

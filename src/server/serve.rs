@@ -14,6 +14,7 @@ use super::{
     context::Context,
     mailbox::Admission,
     peer::{Link, Peer, Stage},
+    socket::Socket,
     topics::Hear,
 };
 use crate::{
@@ -30,16 +31,16 @@ use crate::{
 const FRAMES_A_TURN: usize = 256;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
-pub(super) struct Serving<'a> {
-    link: &'a mut Link,
+pub(super) struct Serving<'a, S: Socket> {
+    link: &'a mut Link<S>,
     stage: &'a mut Stage,
     context: &'a mut Context,
     /// Where this connection's output begins in the worker's.
     start: usize,
 }
 
-impl<'a> Serving<'a> {
-    pub(super) fn new(peer: &'a mut Peer, context: &'a mut Context) -> Self {
+impl<'a, S: Socket> Serving<'a, S> {
+    pub(super) fn new(peer: &'a mut Peer<S>, context: &'a mut Context) -> Self {
         let Peer { link, stage } = peer;
         let start = context.output.len();
         Self { link, stage, context, start }
@@ -53,8 +54,7 @@ impl<'a> Serving<'a> {
         for _ in 0..FRAMES_A_TURN {
             let Self { link, context, .. } = &mut *self;
             let state = link.connection.state();
-            // Whoever does not read us is not listened to.
-            if link.full || !state.receives() {
+            if !link.is_heard() || !state.receives() {
                 break;
             }
             let (pool, output) = (&mut context.pool, &mut context.output);
@@ -107,8 +107,13 @@ impl<'a> Serving<'a> {
         self.call(|service, peer| service.drained(peer));
     }
 
+    /// A task has asked for its service.
+    pub(super) fn woken(&mut self) {
+        self.call(|service, peer| service.woken(peer));
+    }
+
     /// Does something to the connection as its application could.
-    pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_>) -> T) -> T {
+    pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_, S>) -> T) -> T {
         call(&mut Call { link: self.link, context: self.context, start: self.start })
     }
 
@@ -234,13 +239,13 @@ impl<'a> Serving<'a> {
     }
 }
 
-impl Drop for Serving<'_> {
+impl<S: Socket> Drop for Serving<'_, S> {
     fn drop(&mut self) {
         self.link.leave(self.start, self.context);
     }
 }
 
-impl Peer {
+impl<S: Socket> Peer<S> {
     /// Tells the application, where it was not told yet, that its connection has ended; drops it.
     pub(super) fn tell_closed(&mut self, context: &Context) {
         let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {
