@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "server/builder.rs"]
+mod builder;
 #[path = "server/closing.rs"]
 mod closing;
 #[cfg(feature = "deflate")]
