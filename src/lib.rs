@@ -43,6 +43,7 @@
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
+//! | [`session`] | the sequential face of a service: `async fn(Session)`, one task a connection |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
 //!
@@ -61,6 +62,7 @@ pub mod protocol;
 pub mod router;
 pub mod server;
 pub mod service;
+pub mod session;
 mod slab;
 pub mod web;
 
@@ -79,6 +81,7 @@ pub use service::{
     Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
     TopicDeflate,
 };
+pub use session::{RawSession, Session};
 
 /// The examples of the README, which are tested with the others.
 #[cfg(doctest)]

@@ -254,6 +254,10 @@ impl Outgoing for Line {
         unreachable!("the chat has no tasks")
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn buffered(&self) -> usize {
         0
     }
