@@ -112,6 +112,25 @@ fn one_connection_too_many_is_told_so() {
 }
 
 #[test]
+fn members_of_the_chat_may_say_as_much_as_is_allowed() {
+    let server = Server::start(&["--chat-rate", "1"]);
+    let mut client = server.connect("/chat");
+    (0..9).for_each(|n| client.send(&*format!("message {n}")));
+    let warning =
+        std::iter::from_fn(|| Some(client.text())).find(|text| text.contains("Not so fast"));
+    assert!(warning.is_some(), "five at once, and not nine");
+
+    let server = Server::start(&["--chat-rate", "1000000"]);
+    let mut client = server.connect("/chat");
+    (0..1_000).for_each(|n| client.send(&*format!("message {n}")));
+    let last = std::iter::from_fn(|| Some(client.text())).find(|text| {
+        assert!(!text.contains("Not so fast"), "{text}");
+        text.ends_with("message 999")
+    });
+    assert!(last.is_some());
+}
+
+#[test]
 fn foreign_pages_may_connect_where_they_are_allowed() {
     let server = Server::start(&[
         "--allow-origin",
@@ -176,6 +195,7 @@ fn a_mistake_gets_one_clear_line_and_status_2() {
         (vec!["--max-frame-size", "64kb"], "--max-frame-size"),
         (vec!["--max-message-size", "much"], "--max-message-size"),
         (vec!["--max-connections", "0"], "--max-connections"),
+        (vec!["--chat-rate", "0"], "--chat-rate"),
         (vec!["--log", "loud"], "info"),
         (vec!["--allow-origin", "http://a, b"], "value ' b' for '--allow-origin <ORIGIN>': "),
         (vec!["--colour"], "--colour"),
@@ -217,6 +237,7 @@ fn the_help_tells_every_option_its_variable_and_every_endpoint() {
             "max-frame-size",
             "max-message-size",
             "max-connections",
+            "chat-rate",
             "allow-origin",
             "log",
         ] {

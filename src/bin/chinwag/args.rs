@@ -1,6 +1,10 @@
 //! The command line and the environment: what may be said, and what is true where nothing is.
 
-use std::{num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    str::FromStr,
+    time::Duration,
+};
 
 use chinwag::router::{Origin, OriginError};
 use clap::{
@@ -99,6 +103,17 @@ pub struct Serve {
     /// Most connections at a time; more get status 503 [default: file descriptors less 32].
     #[arg(long, value_name = "N", env = "CHINWAG_MAX_CONNECTIONS", hide_env_values = true)]
     pub max_connections: Option<NonZeroUsize>,
+
+    /// Messages a second that a member of the chat may send for ever, and five times as many at once;
+    /// what comes on top is dropped.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CHINWAG_CHAT_RATE",
+        hide_env_values = true,
+        default_value = "100"
+    )]
+    pub chat_rate: NonZeroU32,
 
     /// Compresses nothing. Without it the chat and /echo agree to permessage-deflate.
     #[arg(

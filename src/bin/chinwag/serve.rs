@@ -26,6 +26,9 @@ use crate::{
 /// Largest frame and message of the chat, in bytes: what people write is shorter.
 const CHAT_MESSAGE: usize = 64 << 10;
 
+/// Seconds' worth of messages that a member of the chat may send at once.
+const BURST: u32 = 5;
+
 /// File descriptors kept for what is no connection: pollers, the listener, standard streams.
 const OTHER_FILES: u64 = 32;
 
@@ -45,7 +48,9 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
         ..Timeouts::default()
     };
     let most = most_connections();
-    let chat = Chat::new(ChatLimits::default());
+    let rate = options.chat_rate.get();
+    let chat =
+        Chat::new(ChatLimits { rate, burst: rate.saturating_mul(BURST), ..ChatLimits::default() });
     let pulse = chat.clone();
     let compress = !options.no_compression;
     let mut server = Server::builder()

@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::{
-    link::Dialer,
     payload::offered,
     process::{self, CpuTime, Scheduled},
     progress::Progress,
@@ -63,6 +62,8 @@ pub struct Plan {
     /// Loopback addresses to connect from.
     pub sources: usize,
     pub compress: bool,
+    /// How long a connection may take to open, and to close.
+    pub timeout: Duration,
     /// Whether messages go at fixed moments.
     pub is_paced: bool,
     pub warm_up: Duration,
@@ -193,15 +194,11 @@ pub fn run<M: Mode>(
             .map(|thread| {
                 let share = Share { thread, threads: plan.threads };
                 let (control, offers, make) = (&control, &offers, &make);
-                thread::Builder::new().name(format!("load-{thread}")).spawn_scoped(
-                    scope,
-                    move || {
-                        let dialer = Dialer::new(&plan.target, plan.addr, plan.sources, offers);
-                        let (first, count) =
-                            (share.before(plan.connections), share.of(plan.connections));
-                        Worker::new(make(share), dialer, control, thread, first, count)?.run()
-                    },
-                )
+                thread::Builder::new()
+                    .name(format!("load-{thread}"))
+                    .spawn_scoped(scope, move || {
+                        Worker::new(make(share), plan, share, control, offers)?.run()
+                    })
             })
             .collect::<io::Result<_>>()?;
         let has_ended = || threads.iter().any(thread::ScopedJoinHandle::is_finished);
@@ -213,7 +210,9 @@ pub fn run<M: Mode>(
             tally.merge(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
         let counts = control.counts();
-        let Some(window) = led else { return Err(nothing(plan, &counts, &tally, stop)) };
+        let Some(window) = led.filter(|_| counts[Count::Opened] > 0) else {
+            return Err(nothing(plan, &counts, &tally, stop));
+        };
         let interrupted = stop.load(Ordering::Relaxed);
         Ok(Findings { tally, counts, memory_before, window, interrupted })
     })
@@ -297,11 +296,13 @@ impl Conductor<'_> {
     fn drain(&self) {
         let mut last = (Instant::now(), 0);
         wait(DRAIN, || {
+            let is_current = self.control.has_entered(Phase::Drain);
             let counts = self.control.counts();
             if counts[Count::Received] != last.1 {
                 last = (Instant::now(), counts[Count::Received]);
             }
-            let all_came = counts[Count::Received] >= self.plan.awaits.expected(&counts);
+            let all_came =
+                is_current && counts[Count::Received] >= self.plan.awaits.expected(&counts);
             all_came || (self.has_ended)() || last.0.elapsed() > QUIET
         });
     }

@@ -5,8 +5,10 @@
 
 use std::{io, mem, rc::Rc, time::Duration};
 
-use chinwag::Opcode;
-use chinwag::protocol::frame::Rsv;
+use chinwag::{
+    Opcode,
+    protocol::{extension::Offer, frame::Rsv},
+};
 use mio::{Events, Interest, Poll, Token, Waker, event::Event};
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     payload::frame,
     process,
     reader::{Item, Reader, Reply},
+    run::{Plan, Share},
     tally::{Control, Count, Phase, State, Tally},
 };
 
@@ -98,9 +101,6 @@ const OPENING: usize = 100;
 /// Failures in a row after which no more connections are tried.
 const FAILURES: usize = 100;
 
-/// How long a connection may take to open, and a closing handshake to end: nanoseconds.
-const PATIENCE: u64 = 10_000_000_000;
-
 /// How often that is looked at, and how long a wait is at most: nanoseconds.
 const SWEEP: u64 = 100_000_000;
 
@@ -113,6 +113,8 @@ const WAKE: Token = Token(usize::MAX);
 pub struct Worker<'c, M: Mode> {
     mode: M,
     dialer: Dialer<'c>,
+    /// How long a connection may take to open, and to close.
+    timeout: Duration,
     control: &'c Control,
     thread: usize,
     /// The number of the first connection among those of all threads.
@@ -138,27 +140,28 @@ pub struct Worker<'c, M: Mode> {
 }
 
 impl<'c, M: Mode> Worker<'c, M> {
-    /// The `thread`-th thread, with `connections` of which the first is the `first` of all.
+    /// The thread that has `share` of the connections; `offers` are extensions to ask for.
     ///
     /// # Errors
     /// The system has no poller for it.
     pub fn new(
         mode: M,
-        dialer: Dialer<'c>,
+        plan: &'c Plan,
+        share: Share,
         control: &'c Control,
-        thread: usize,
-        first: usize,
-        connections: usize,
+        offers: &'c [Offer<'c>],
     ) -> io::Result<Self> {
+        let connections = share.of(plan.connections);
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        control.begin(thread, waker, process::this_thread());
+        control.begin(share.thread, waker, process::this_thread());
         Ok(Self {
             mode,
-            dialer,
+            dialer: Dialer::new(&plan.target, plan.addr, plan.sources, offers),
+            timeout: plan.timeout,
             control,
-            thread,
-            first,
+            thread: share.thread,
+            first: share.before(plan.connections),
             poll,
             links: (0..connections).map(|_| None).collect(),
             fresh: (0..connections).rev().collect(),
@@ -192,7 +195,7 @@ impl<'c, M: Mode> Worker<'c, M> {
                 (true, 1..) => State::Settled,
                 (true, 0) => State::Empty,
             };
-            self.control.publish(self.thread, &self.tally, state);
+            self.control.publish(self.thread, &self.tally, state, self.phase);
             if self.is_done() {
                 return Ok(self.tally);
             }
@@ -214,25 +217,26 @@ impl<'c, M: Mode> Worker<'c, M> {
         }
     }
 
-    /// Takes the steps of the run.
+    /// Takes the steps of the run, each of them, also where two come at once.
     fn step(&mut self) {
         let phase = self.control.phase();
-        if phase == self.phase {
-            return;
-        }
-        self.phase = phase;
-        self.entered = self.control.now();
-        let mut turn = Turn { now: self.entered, phase, tally: &mut self.tally };
-        self.mode.entered(&mut self.links, &mut turn);
-        if phase == Phase::Leave {
-            for at in 0..self.links.len() {
-                let fate = self.links[at].as_ref().map(Link::is_open);
-                match fate {
-                    Some(true) => self.decide(at, Fate::Close),
-                    Some(false) => self.decide(at, Fate::Abort),
-                    None => {}
-                }
+        while self.phase < phase {
+            self.phase = self.phase.next();
+            self.entered = self.control.now();
+            let mut turn = Turn { now: self.entered, phase: self.phase, tally: &mut self.tally };
+            self.mode.entered(&mut self.links, &mut turn);
+            if self.phase == Phase::Leave {
+                self.leave();
             }
+        }
+    }
+
+    /// Closes what is open, and gives up what is not yet.
+    fn leave(&mut self) {
+        for at in 0..self.links.len() {
+            let Some(link) = &self.links[at] else { continue };
+            let fate = if link.is_open() { Fate::Close } else { Fate::Abort };
+            self.decide(at, fate);
         }
     }
 
@@ -282,15 +286,17 @@ impl<'c, M: Mode> Worker<'c, M> {
             return;
         }
         self.swept = now;
+        let timeout = self.timeout.as_nanos() as u64;
         for at in 0..self.links.len() {
             let Some(link) = &self.links[at] else { continue };
-            if !link.is_open() && now.saturating_sub(link.since) > PATIENCE {
-                let reason = match link.stage {
-                    Stage::Connecting => "no answer to the dialling within 10 s",
-                    Stage::Shaking(_) => "no answer to the request within 10 s",
-                    Stage::Open | Stage::Closing => "no end of the connection within 10 s",
+            if !link.is_open() && now.saturating_sub(link.since) > timeout {
+                let missing = match link.stage {
+                    Stage::Connecting => "an answer to the dialling",
+                    Stage::Shaking(_) => "an answer to the request",
+                    Stage::Open | Stage::Closing => "the end of the connection",
                 };
-                self.decide(at, Fate::Lost(reason.into()));
+                let reason = format!("{missing} did not come within {:?}", self.timeout);
+                self.decide(at, Fate::Lost(reason));
             }
         }
     }
