@@ -194,6 +194,7 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 
 /// The secret of a server, from which the keys of its cookies are made. Servers with the same secret
 /// know each other's cookies, as does one with its own from before it was started anew.
+#[derive(Clone)]
 pub struct Key(Box<[u8]>);
 
 impl Key {

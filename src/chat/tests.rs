@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+#[cfg(feature = "cookies")]
+mod regulars;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 // ---- The house: one worker, in memory ---------------------------------------------------------
@@ -74,7 +77,11 @@ impl House {
 
     /// Somebody connects to `target`, such as `/chat?room=tea`; gives their number in this house.
     fn comes_to(&mut self, target: &str) -> usize {
-        let mut member = self.service(target, &[]).expect("the room has a name");
+        let member = self.service(target, &[]).expect("the room has a name");
+        self.seats(member)
+    }
+
+    fn seats(&mut self, mut member: Member) -> usize {
         let at = self.people.len();
         let mut line = Line {
             id: PeerId { worker: self.worker, slot: at as u32, generation: 0 },
