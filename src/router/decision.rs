@@ -76,34 +76,37 @@ pub trait IntoService {
     ///
     /// # Errors
     /// The answer.
-    fn into_service(self) -> Result<Accept, Answer>;
+    fn into_service(self) -> Verdict;
 }
 
 impl<S: Service + 'static> IntoService for S {
-    fn into_service(self) -> Result<Accept, Answer> {
+    fn into_service(self) -> Verdict {
         Accept::new(self).into_service()
     }
 }
 
 impl<S: Service + 'static> IntoService for Accept<S> {
-    fn into_service(self) -> Result<Accept, Answer> {
+    fn into_service(self) -> Verdict {
         let Self { service, headers } = self;
         Ok(Accept { service: Box::new(service), headers })
     }
 }
 
 impl<S: IntoService> IntoService for Result<S, Answer> {
-    fn into_service(self) -> Result<Accept, Answer> {
+    fn into_service(self) -> Verdict {
         self.and_then(S::into_service)
     }
 }
 
+/// What an application comes to: the service, or the HTTP answer that an upgrade is refused with.
+pub type Verdict = Result<Accept, Answer>;
+
 /// A decision that takes a while. It stays on the thread that routed the request.
-pub type Deciding = Pin<Box<dyn Future<Output = Result<Accept, Answer>>>>;
+pub type Deciding = Pin<Box<dyn Future<Output = Verdict>>>;
 
 /// What the closure of a route comes to.
 pub(super) enum Decision {
-    Now(Result<Accept, Answer>),
+    Now(Verdict),
     Later(Deciding),
 }
 
@@ -117,10 +120,10 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// What becomes of the request by the application's decision: [`Routed::Upgrade`] or
+    /// What becomes of the request by the application's verdict: [`Routed::Upgrade`] or
     /// [`Routed::Answer`].
-    pub fn finish(self, decision: Result<Accept, Answer>) -> Routed {
-        let Accept { service, headers } = match decision {
+    pub fn finish(self, verdict: Verdict) -> Routed {
+        let Accept { service, headers } = match verdict {
             Ok(accept) => accept,
             Err(answer) => return Routed::answer(&answer, false),
         };

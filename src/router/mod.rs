@@ -13,7 +13,7 @@ mod tests;
 use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use decision::Decision;
-pub use decision::{Accept, Deciding, IntoService, Opening};
+pub use decision::{Accept, Deciding, IntoService, Opening, Verdict};
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::busy;
 use refusal::{foreign_origin, method_not_allowed, no_protocol};
