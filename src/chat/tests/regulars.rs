@@ -122,9 +122,12 @@ fn two_tabs_may_be_called_differently_and_the_last_choice_is_kept() {
     tavern.house.says(first, "I am Anna");
     assert_eq!(tavern.house.heard(second), ["[Anna]: I am Anna"]);
     assert_eq!(tavern.greeting(&cookie), "You've logged in as [Berta]");
+    let as_berta = tavern.loads_page(&cookie);
     tavern.house.says(second, "/nick Anna");
     assert_eq!(tavern.house.heard(second).last().unwrap(), "* Berta is now Anna");
-    assert_eq!(tavern.greeting(&cookie), "You've logged in as [Anna]");
+    for cookie in [cookie, as_berta] {
+        assert_eq!(tavern.greeting(&cookie), "You've logged in as [Anna]");
+    }
 }
 
 #[test]
