@@ -231,6 +231,7 @@ impl Route {
             timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
             mode: self.mode,
             deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
+            extensions: defaults.extensions.clone(),
         };
         Ok(Socket { make: self.make, protocols: self.protocols, settings: settings.into() })
     }

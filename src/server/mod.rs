@@ -226,7 +226,8 @@ impl ServerBuilder {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide or one is malformed.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
         let Self { limits, timeouts, deflate, .. } = self;
-        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate };
+        let defaults =
+            Settings { limits, timeouts, mode: Mode::Messages, deflate, ..Settings::default() };
         let routes = self
             .router
             .build(defaults)
