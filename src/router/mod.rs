@@ -14,9 +14,10 @@ pub use origin::{Origin, OriginError, Origins};
 
 use crate::{
     protocol::{
-        connection::{Mode, Settings},
+        connection::{Mode, Settings, Terms},
         extension::{
-            deflate::{Agreed, Deflate, Grant, Takeovers},
+            Conflict, Extensions,
+            deflate::{Deflate, Takeovers},
             is_token,
         },
         handshake::{self, HandshakeError, Head, ServerResponse, Upgrade},
@@ -165,6 +166,7 @@ pub struct Route {
     timeouts: Option<Timeouts>,
     /// Whether there is a wish, and which.
     deflate: Option<Option<Deflate>>,
+    extensions: Option<Extensions>,
     protocols: Vec<String>,
 }
 
@@ -177,6 +179,7 @@ impl Route {
             limits: None,
             timeouts: None,
             deflate: None,
+            extensions: None,
             protocols: Vec::new(),
         }
     }
@@ -210,6 +213,14 @@ impl Route {
         self
     }
 
+    /// Extensions of one's own (§9) instead of the server's; [`Extensions::new`] for none. In raw mode
+    /// only those are used that [cover it](crate::protocol::extension::Extension::covers_raw).
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = Some(extensions);
+        self
+    }
+
     /// Subprotocols spoken here, the preferred one first (§1.9). The first that the client offers too
     /// is agreed to; none where it offers none of them, which [`Request::protocol`] tells.
     #[must_use]
@@ -230,9 +241,12 @@ impl Route {
             limits: self.limits.unwrap_or_else(|| defaults.limits.clone()),
             timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
             mode: self.mode,
-            deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
-            extensions: defaults.extensions.clone(),
+            deflate,
+            extensions: self.extensions.unwrap_or_else(|| defaults.extensions.clone()),
         };
+        settings
+            .check_extensions()
+            .map_err(|conflict| RouteError::Extensions { path: path.into(), conflict })?;
         Ok(Socket { make: self.make, protocols: self.protocols, settings: settings.into() })
     }
 }
@@ -291,6 +305,13 @@ pub enum RouteError {
         /// The path of its route.
         path: String,
     },
+    /// Extensions cannot be installed together.
+    Extensions {
+        /// The path of their route.
+        path: String,
+        /// What is between them.
+        conflict: Conflict,
+    },
 }
 
 impl fmt::Display for RouteError {
@@ -304,6 +325,7 @@ impl fmt::Display for RouteError {
             Self::Deflate { path } => {
                 write!(f, "a setting of compression at path {path:?} is out of its range")
             }
+            Self::Extensions { path, conflict } => write!(f, "{conflict} at path {path:?}"),
         }
     }
 }
@@ -342,8 +364,8 @@ pub enum Routed {
         service: Box<dyn Service>,
         /// What the connection keeps to.
         settings: Arc<Settings>,
-        /// What the response says of compression.
-        agreed: Option<(Agreed, Option<Grant>)>,
+        /// What the response says of extensions.
+        terms: Terms,
     },
     /// The connection is closed behind an HTTP answer.
     Answer {
@@ -408,17 +430,13 @@ impl Routes {
         let protocol = upgrade.choose_protocol(&socket.protocols);
         let service = (socket.make)(&Request::new(head, params, addr, protocol))?;
         let settings = Arc::clone(&socket.settings);
-        let answer = settings
-            .deflate
-            .as_ref()
-            .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
-        let (extension, agreed) =
-            answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
-        let extensions = extension.as_slice();
+        let (extensions, terms) = settings.answer(&upgrade.extensions, &self.takeovers);
+        let extensions = &extensions;
+        // Where the parameters of somebody's own extension are none, that is a fault like a panic.
         let response = ServerResponse { key: upgrade.key, protocol, extensions, headers: &[] }
             .encode()
             .expect("the key, the subprotocols and the extensions are legal");
-        Ok(Routed::Upgrade { response, service, settings, agreed })
+        Ok(Routed::Upgrade { response, service, settings, terms })
     }
 }
 

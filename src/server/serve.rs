@@ -150,13 +150,11 @@ impl<'a> Serving<'a> {
             return;
         };
         match routed {
-            Routed::Upgrade { response, service, settings, agreed } => {
+            Routed::Upgrade { response, service, settings, terms } => {
                 self.context.output.extend_from_slice(&response);
                 let connection = &mut self.link.connection;
                 connection.upgrade(settings, self.context.now);
-                if let Some((agreed, grant)) = agreed {
-                    connection.agree(agreed, grant);
-                }
+                connection.agree_on(terms);
                 self.link.arm(self.context);
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));

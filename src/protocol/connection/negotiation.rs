@@ -27,7 +27,7 @@ impl Settings {
     /// # Errors
     /// The first [`Conflict`].
     pub fn check_extensions(&self) -> Result<(), Conflict> {
-        self.extensions.check(self.deflate.as_ref().map(Deflate::claims))
+        self.extensions.check(self.compression().map(Deflate::claims))
     }
 
     /// A client's offers, in the order in which the extensions are to work: first those of

@@ -17,11 +17,7 @@ use crate::protocol::frame::Rsv;
 /// #     fn offers(&self) -> Vec<Vec<Param<'static>>> { vec![] }
 /// #     fn accept(&self, _: &Offer<'_>) -> Option<Box<dyn Transform>> { None }
 /// # }
-/// let settings = chinwag::protocol::connection::Settings {
-///     extensions: Extensions::new().with(Signed),
-///     ..Default::default()
-/// };
-/// assert_eq!(settings.check_extensions(), Ok(()));
+/// let server = chinwag::Server::builder().extensions(Extensions::new().with(Signed));
 /// ```
 #[derive(Clone, Default)]
 pub struct Extensions(Vec<Arc<dyn Extension>>);
