@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     protocol::{
-        buffer::Payload, close::CloseCode, connection::State, error::SendError, frame::Frame,
-        message::Message,
+        buffer::Payload, close::CloseCode, connection::State, error::SendError, extension::Offer,
+        frame::Frame, message::Message,
     },
     service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Topic},
 };
@@ -41,7 +41,7 @@ impl Call<'_> {
 
     /// Adds what waits for this connection's subscriptions, where it may stand now.
     pub(super) fn hear(&mut self, hear: Hear) {
-        if self.link.connection.takes_framed() {
+        if self.link.connection.takes_published() {
             self.add_news(hear, |_| true);
         }
     }
@@ -51,6 +51,9 @@ impl Call<'_> {
         let Some(hearing) = &self.link.hearing else { return };
         if !self.context.topics.is_waiting() {
             return;
+        }
+        if self.link.connection.frames_published() {
+            return self.frame_news(hear, meant);
         }
         let mut ear = hearing.ear();
         let mut waiting = Vec::new();
@@ -66,6 +69,21 @@ impl Call<'_> {
             let outbox = self.link.leave_in_outbox(self.start, self.context);
             for frame in waiting {
                 outbox.push_shared(frame, 0);
+            }
+        }
+    }
+
+    /// The same for a connection whose extensions change its frames.
+    fn frame_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
+        let Link { connection, hearing: Some(hearing), .. } = &mut *self.link else { return };
+        let Context { topics, pool, output, .. } = &mut *self.context;
+        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
+            for publication in topics.hear(subscription, hear) {
+                let (opcode, payload) = publication.message();
+                // Where it fails, its Close is the last.
+                if connection.send_published(opcode, payload, pool, output).is_err() {
+                    return;
+                }
             }
         }
     }
@@ -119,6 +137,10 @@ impl Outgoing for Call<'_> {
 
     fn now(&self) -> Instant {
         self.context.now
+    }
+
+    fn extensions(&self) -> Vec<Offer<'_>> {
+        self.link.connection.extensions()
     }
 
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
@@ -186,7 +208,7 @@ impl Outgoing for Call<'_> {
 
     fn unsubscribe(&mut self, topic: &Topic) {
         // The last of this topic; a new one's news stay behind what this call has yet to say of it.
-        if self.link.connection.takes_framed() && self.link.hearing.is_some() {
+        if self.link.connection.takes_published() && self.link.hearing.is_some() {
             self.context.sort_mail();
             self.add_news(Hear::All, |subscription| subscription.topic() == topic);
         }

@@ -468,7 +468,29 @@ impl Connection {
     /// Whether bytes framed elsewhere, such as a publication, may be sent here: an open server that is
     /// not between fragments of its owner's, and whose frames no extension of one's own changes.
     pub fn takes_framed(&self) -> bool {
-        self.role == Role::Server && self.chain.is_none() && self.check_may_send().is_ok()
+        self.takes_published() && self.chain.is_none()
+    }
+
+    /// Whether what is published may be sent here: as it was framed there, or else by
+    /// [`send_published`](Self::send_published).
+    pub(crate) fn takes_published(&self) -> bool {
+        self.role == Role::Server && self.check_may_send().is_ok()
+    }
+
+    /// Whether what is published has to be framed here, as extensions of one's own change frames.
+    pub(crate) fn frames_published(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// As [`send_payload`](Self::send_payload), also where a Close is out that this comes before.
+    pub(crate) fn send_published(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        self.push_message(opcode, payload, pool, output)
     }
 
     /// Raw mode: sends one frame, with its FIN, opcode and payload; masking and length are filled in.

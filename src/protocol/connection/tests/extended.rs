@@ -458,8 +458,22 @@ fn a_panic_of_an_extension_harms_its_connection_alone() {
 
 #[test]
 fn what_is_framed_elsewhere_is_not_taken() {
-    assert!(!Endpoint::open(Role::Server, &with([count()])).connection.takes_framed());
-    assert!(Endpoint::open(Role::Server, &Settings::default()).connection.takes_framed());
+    let mut server = Endpoint::open(Role::Server, &with([count()]));
+    assert!(!server.connection.takes_framed());
+    assert!(server.connection.takes_published() && server.connection.frames_published());
+    let mut plain = Endpoint::open(Role::Server, &Settings::default());
+    assert!(plain.connection.takes_framed() && !plain.connection.frames_published());
+
+    // Also behind a Close that it comes before.
+    for endpoint in [&mut server, &mut plain] {
+        endpoint.close(1000, "").unwrap();
+        endpoint.sent();
+        assert!(!endpoint.connection.takes_published());
+        let Endpoint { connection, pool, output, .. } = endpoint;
+        connection.send_published(Opcode::Text, b"Hello", pool, output).unwrap();
+    }
+    assert_eq!(server.sent(), [bare(0xa1, "\0Hello")]);
+    assert_eq!(plain.sent(), [bare(TEXT, "Hello")]);
 }
 
 #[cfg(feature = "deflate")]
