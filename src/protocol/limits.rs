@@ -13,7 +13,7 @@ pub struct Limits {
     pub max_frame: usize,
     /// Largest message accepted: bytes of unmasked payload, summed over its fragments. Default
     /// 1 MiB. A longer one fails the connection with 1009 as soon as a header announces it, or as soon
-    /// as it inflates to more.
+    /// as it inflates to more, or comes to more behind extensions of one's own.
     pub max_message: usize,
     /// Most frames in one message, empty ones included. Default 131,072. One more fails the
     /// connection with 1008.

@@ -69,6 +69,8 @@ impl Connection {
             Ok(header) => self.push(header, scratch, output),
             Err(error) => {
                 let (code, reason) = (error.code(), error.reason());
+                // There is no time here but that of the last bytes heard: the wait for the end of TCP is
+                // so much shorter.
                 self.give_up(CloseCause::Local, code, reason, self.since, output);
             }
         }

@@ -24,10 +24,13 @@
 //! # Extensions of one's own
 //!
 //! Where some were [agreed on](Connection::agree_on), each data frame passes them: after compression on
-//! its way out, before all else on its way in (§9.1). Control frames pass by. Choice: permessage-deflate
-//! does not go through their door. It works on messages, of which frames are only pieces; it is bounded
-//! while it inflates and checks UTF-8 meanwhile, and what topics compress once for all has no transform
-//! of one connection. It would gain nothing there and pay for whole frames, gathered and copied.
+//! its way out, before all else on its way in (§9.1). Control frames pass by.
+//!
+//! Choice: permessage-deflate does not go through their door. It works on messages, of which frames are
+//! only pieces; it is bounded while it inflates and checks UTF-8 meanwhile; and what topics compress once
+//! for all passes no connection's transform. The door needs whole frames, gathered and copied: an echo of
+//! 128 bytes costs 600 instructions without extensions, 700 where compression is agreed on and leaves
+//! short messages plain, and 1,940 and two allocations with an extension that does nothing.
 //!
 //! # Raw mode
 //!
