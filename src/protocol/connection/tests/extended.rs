@@ -362,6 +362,30 @@ fn what_comes_out_keeps_to_the_limits() {
     }
 }
 
+/// What is compressed may be longer behind the extensions too, on the first frame and on others.
+#[cfg(feature = "deflate")]
+#[test]
+fn compressed_frames_may_have_what_does_not_compress_on_top() {
+    let limits = Limits { max_frame: 100, ..Limits::default() };
+    let deflate = Some(Deflate::default());
+    let settings = Settings { limits, deflate, ..with([count()]) };
+    // A block without compression, of 160 bytes.
+    let (head, body) = (hex("00a0005fff"), [&[7; 160][..], &[0]].concat());
+    let marked = |byte, parts: &[&[u8]]| [&[byte][..], &parts.concat()].concat();
+    for role in ROLES {
+        for (name, frames) in [
+            ("first", vec![bare(0x62, marked(0, &[&head, &body[..159]])), bare(0xa0, [1, 7, 0])]),
+            (
+                "continuation",
+                vec![bare(0x62, marked(0, &[&head])), bare(0xa0, marked(1, &[&body]))],
+            ),
+        ] {
+            let outcome = every_way(name, role, &settings, &wire(role, &frames));
+            assert_eq!(outcome.seen, [binary([7; 160])], "{name}, {role:?}");
+        }
+    }
+}
+
 #[test]
 fn an_extension_makes_a_frame_no_longer_than_its_room() {
     /// Fills the room, one byte at a time; then there is no more of it.
