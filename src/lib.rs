@@ -41,6 +41,7 @@
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
+//! | [`client`] | the same engine from the other side: blocking, without a runtime |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
@@ -50,12 +51,13 @@
 //! socket ←bytes─ frame ←frames─ message ←messages─ connection ←outgoing─ service ←─ chat
 //! ```
 //!
-//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server` and
+//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server`, `client` and
 //! `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod chat;
+pub mod client;
 pub mod protocol;
 pub mod router;
 pub mod server;
