@@ -129,7 +129,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`ConnectError`].
     pub fn connect(&self, url: &str) -> Result<Client, ConnectError> {
-        self.over_tcp(url)
+        self.over_tcp(url, |socket| socket)
     }
 
     /// Connects in raw mode: [`recv`](Client::recv) gives every frame, checked, and the caller answers
@@ -138,7 +138,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`ConnectError`].
     pub fn connect_raw(&self, url: &str) -> Result<Client<Frame<'static>>, ConnectError> {
-        self.over_tcp(url)
+        self.over_tcp(url, |socket| socket)
     }
 
     /// Does the opening handshake over a stream that leads to the server already: TLS, a Unix socket,
@@ -166,23 +166,31 @@ impl ClientBuilder {
         self.open(stream, &Url::parse(url)?)
     }
 
-    /// The socket that [`connect`](Self::connect) would talk over: for those who put something in
-    /// between, and hand it to [`connect_over`](Self::connect_over). A URL of `wss:` will do.
+    /// Connects to `url`, which is one of `ws:`, over whatever `wrap` makes of the socket: something
+    /// that counts or shows what passes, say.
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub fn connect_tcp(&self, url: &str) -> Result<TcpStream, ConnectError> {
-        self.reach(&Url::parse(url)?)
+    pub fn connect_through<S: Stream>(
+        &self,
+        url: &str,
+        wrap: impl FnOnce(TcpStream) -> S,
+    ) -> Result<Client<Message<'static>, S>, ConnectError> {
+        self.over_tcp(url, wrap)
     }
 
-    fn over_tcp<T: Received>(&self, url: &str) -> Result<Client<T>, ConnectError> {
+    fn over_tcp<T: Received, S: Stream>(
+        &self,
+        url: &str,
+        wrap: impl FnOnce(TcpStream) -> S,
+    ) -> Result<Client<T, S>, ConnectError> {
         let url = Url::parse(url)?;
         if url.secure {
             return Err(ConnectError::Tls);
         }
         // What may not be asked for is known before anything is sent.
         self.with_request(&url, |request| request.encode())?;
-        self.open(self.reach(&url)?, &url)
+        self.open(wrap(self.reach(&url)?), &url)
     }
 
     fn reach(&self, url: &Url<'_>) -> Result<TcpStream, ConnectError> {

@@ -192,6 +192,11 @@ impl<T: Received, S: Stream> Client<T, S> {
         self.receiver.close_reason()
     }
 
+    /// Whether the closing handshake was done when the connection ended; see [`Receiver::was_clean`].
+    pub fn was_clean(&self) -> bool {
+        self.receiver.was_clean()
+    }
+
     /// Two halves for two threads: one sends while the other waits for messages.
     ///
     /// # Errors

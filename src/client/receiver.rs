@@ -73,6 +73,8 @@ pub struct Receiver<T = Message<'static>, S = TcpStream> {
     shut: bool,
     /// TCP has ended, or we have given up waiting for its end.
     ended: bool,
+    /// A Close had travelled both ways by then.
+    clean: bool,
     received: PhantomData<T>,
 }
 
@@ -102,7 +104,16 @@ impl<T: Received, S: Stream> Receiver<T, S> {
         read_timeout: Option<Duration>,
     ) -> Self {
         let received = PhantomData;
-        Self { wire, buffer, unread, read_timeout, shut: false, ended: false, received }
+        Self {
+            wire,
+            buffer,
+            unread,
+            read_timeout,
+            shut: false,
+            ended: false,
+            clean: false,
+            received,
+        }
     }
 
     /// The next message; `None` once the connection has ended, and
@@ -132,6 +143,12 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     /// Why the connection ends or has ended: the first cause, from the moment it is known.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.wire.shared.close_reason()
+    }
+
+    /// Whether the closing handshake was done when the connection ended: a Close has travelled each way
+    /// (§7.1.4). False before the end.
+    pub fn was_clean(&self) -> bool {
+        self.clean
     }
 
     /// A deadline that passed while nobody read says nothing about the peer.
@@ -195,6 +212,7 @@ impl<T: Received, S: Stream> Receiver<T, S> {
         if state.connection.next_deadline().is_some_and(|deadline| deadline <= now) {
             // Who did not end TCP by now never will.
             self.ended = state.connection.state() != State::Open;
+            self.clean = state.connection.state() == State::CloseExchanged;
             let state = &mut *state;
             state.connection.handle_timeout(now, &mut state.output);
         }
@@ -220,7 +238,9 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     /// TCP has ended, in good order or not.
     fn lose(&mut self) {
         self.ended = true;
-        self.wire.shared.lock().connection.receive_eof();
+        let connection = &mut self.wire.shared.lock().connection;
+        self.clean = connection.state() == State::CloseExchanged;
+        connection.receive_eof();
         // The other half may wait for the peer to take something.
         self.wire.stream.shutdown(Shutdown::Both).ok();
     }

@@ -9,7 +9,7 @@ use clap::{
 };
 use log::LevelFilter;
 
-use crate::quantity;
+use crate::{connect::Connect, quantity};
 
 /// A WebSocket server with a chat on top.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ pub enum Command {
     /// Serves the chat and the test endpoints; the default.
     #[command(after_help = AFTER_HELP, next_line_help = true)]
     Serve(Serve),
+    /// Talks to a WebSocket server, from a terminal or a script.
+    Connect(Connect),
 }
 
 /// What `serve` takes.
