@@ -12,7 +12,7 @@ use std::{
 use super::{
     error::TimedOut,
     stream::{Stream, is_timeout},
-    wire::Wire,
+    wire::{RETRY, Wire},
 };
 use crate::{
     Frame, Message,
@@ -80,9 +80,6 @@ pub struct Receiver<T = Message<'static>, S = TcpStream> {
 
 /// A read that found the time already up still has one tick, as a wait of zero is none.
 const TICK: Duration = Duration::from_millis(1);
-
-/// How long output that the peer does not take is left alone while nothing comes.
-const RETRY: Duration = Duration::from_millis(50);
 
 impl<T, S: fmt::Debug> fmt::Debug for Receiver<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -25,6 +25,9 @@ use crate::protocol::{
 /// How long a receiver waits for its output to leave before it reads on.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long output that the peer does not take is left alone while the receiver reads on.
+pub(super) const RETRY: Duration = Duration::from_millis(50);
+
 /// The most room that the output's buffer keeps while nothing is sent: bytes.
 const MAX_SPARE: usize = 64 << 10;
 
@@ -42,8 +45,14 @@ pub(super) struct State {
     pub output: Vec<u8>,
     /// Somebody has taken output to the stream and comes back for more.
     writing: bool,
-    /// Since when the peer has taken nothing of what a receiver had for it.
-    stalled: Option<Instant>,
+    /// The peer takes nothing of what a receiver has for it.
+    stalled: Option<Stall>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stall {
+    since: Instant,
+    last_try: Instant,
 }
 
 impl Shared {
@@ -156,7 +165,8 @@ impl<S: Stream> Wire<S> {
     /// take it along.
     pub fn send_soon(&mut self) {
         let state = self.shared.lock();
-        if state.waits() {
+        let just_tried = |stall: Stall| stall.last_try.elapsed() < RETRY;
+        if state.waits() && !state.stalled.is_some_and(just_tried) {
             // The connection knows that it is lost.
             write_out(&mut self.stream, &self.shared, state, Wait::Briefly).ok();
         }
@@ -188,7 +198,8 @@ fn write_out<'s, S: Stream>(
         }
         let Some(error) = error else { continue };
         let now = Instant::now();
-        let since = *state.stalled.get_or_insert(now);
+        let since = state.stalled.map_or(now, |stall| stall.since);
+        state.stalled = Some(Stall { since, last_try: now });
         let is_slow = is_timeout(&error);
         if wait == Wait::Briefly && is_slow && now.duration_since(since) < longest {
             break;
