@@ -29,7 +29,7 @@ pub fn run(sender: Sender, mut receiver: Receiver, lines: Lines, screen: &Arc<Sc
     let sends = thread::Builder::new().name("stdin".into()).spawn({
         let (screen, spoiled) = (Arc::clone(screen), Arc::clone(&spoiled));
         // It may wait for stdin when the connection has ended: nobody waits for it.
-        move || spoiled.store(!send_all(sender, lines, &screen), Ordering::Relaxed)
+        move || send_all(sender, lines, &screen, &spoiled)
     });
     if let Err(error) = sends {
         screen.notice(&format!("no thread for stdin: {error}"));
@@ -47,15 +47,16 @@ pub fn run(sender: Sender, mut receiver: Receiver, lines: Lines, screen: &Arc<Sc
     }
 }
 
-/// Sends every line and closes the connection; whether all of them could be sent.
-fn send_all(mut sender: Sender, lines: Lines, screen: &Screen) -> bool {
-    let sent = send_lines(&mut sender, lines, screen);
+/// Sends every line and closes the connection; says in `spoiled` where a line could not be sent.
+fn send_all(mut sender: Sender, lines: Lines, screen: &Screen, spoiled: &AtomicBool) {
+    let all_sent = send_lines(&mut sender, lines, screen);
+    spoiled.store(!all_sent, Ordering::Relaxed);
     thread::sleep(lines.wait);
     // Fails where the connection has ended, which the receiver tells.
     sender.close(CloseCode::NORMAL, "").ok();
-    sent
 }
 
+/// Whether every line could be sent, or nobody was there any more to take it.
 fn send_lines(sender: &mut Sender, lines: Lines, screen: &Screen) -> bool {
     let mut stdin = io::stdin().lock();
     let mut line = Vec::new();

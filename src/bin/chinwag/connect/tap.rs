@@ -28,16 +28,24 @@ pub struct Watch {
     screen: Arc<Screen>,
     /// Frames are shown, and not just the Pongs that were asked for.
     shows_frames: bool,
-    sent: Mutex<Inspector>,
+    sent: Mutex<Sent>,
     heard: Mutex<Inspector>,
     pings: Mutex<VecDeque<Ping>>,
+}
+
+/// What goes out is looked at before it leaves, or its answer could be told first.
+#[derive(Debug, Default)]
+struct Sent {
+    inspector: Inspector,
+    /// Bytes that were looked at and did not leave: they will be offered again.
+    ahead: usize,
 }
 
 /// A Ping that was sent.
 #[derive(Debug)]
 struct Ping {
     payload: Vec<u8>,
-    /// When it left; `None` where somebody asked for it and it is on its way.
+    /// When it was about to leave; `None` where somebody asked for it and it is on its way.
     sent: Option<Instant>,
     asked_for: bool,
 }
@@ -59,15 +67,24 @@ impl Watch {
         self.remember(Ping { payload: payload.to_vec(), sent: None, asked_for: true });
     }
 
-    fn sent(&self, bytes: &[u8]) {
-        lock(&self.sent).take(bytes, |seen| {
+    /// `bytes` are about to be written.
+    fn offered(&self, bytes: &[u8]) {
+        let Sent { inspector, ahead } = &mut *lock(&self.sent);
+        let Some(news) = bytes.get(*ahead..) else { return };
+        *ahead = bytes.len();
+        inspector.take(news, |seen| {
             if seen.opcode() == PING {
-                self.ping_left(&seen.payload);
+                self.ping_leaves(&seen.payload);
             }
             if self.shows_frames {
                 self.screen.notice(&format!("-> {seen}"));
             }
         });
+    }
+
+    /// As many bytes of those that were offered have left.
+    fn left(&self, written: usize) {
+        lock(&self.sent).ahead -= written;
     }
 
     fn heard(&self, bytes: &[u8]) {
@@ -86,16 +103,16 @@ impl Watch {
         }
     }
 
-    fn ping_left(&self, payload: &[u8]) {
+    fn ping_leaves(&self, payload: &[u8]) {
         let now = Some(Instant::now());
         let mut pings = lock(&self.pings);
-        match pings.iter_mut().find(|ping| ping.sent.is_none() && ping.payload == payload) {
-            Some(ping) => ping.sent = now,
-            None => {
-                drop(pings);
-                self.remember(Ping { payload: payload.to_vec(), sent: now, asked_for: false });
-            }
+        let expected = pings.iter_mut().find(|ping| ping.sent.is_none() && ping.payload == payload);
+        if let Some(ping) = expected {
+            ping.sent = now;
+            return;
         }
+        drop(pings);
+        self.remember(Ping { payload: payload.to_vec(), sent: now, asked_for: false });
     }
 
     fn remember(&self, ping: Ping) {
@@ -130,8 +147,9 @@ impl Read for Tap {
 
 impl Write for Tap {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.watch.offered(bytes);
         let written = self.socket.write(bytes)?;
-        self.watch.sent(&bytes[..written]);
+        self.watch.left(written);
         Ok(written)
     }
 
