@@ -108,6 +108,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Silence after which the server is pinged; `None` sends no pings. Default 20 s. It is
+    /// [`Timeouts::ping_period`].
+    #[must_use]
+    pub fn ping_period(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.ping_period = period.into();
+        self
+    }
+
+    /// For how long the server may take nothing of what is sent; then the connection is lost. Default
+    /// 10 s. It is [`Timeouts::write`].
+    #[must_use]
+    pub fn write_timeout(mut self, wait: Duration) -> Self {
+        self.settings.timeouts.write = wait;
+        self
+    }
+
     /// How long it may take to connect TCP, all addresses of the host together. Default 10 s. Looking
     /// up its name has the system's own bounds.
     #[must_use]

@@ -121,7 +121,7 @@ pub struct Refusal {
     pub status: u16,
     /// Headers in their order, as they came.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The start of the body where that is `text/plain`, else nothing: at most
+    /// The start of the body where that is `text/plain` and not chunked, else nothing: at most
     /// [`MAX_BODY`](Self::MAX_BODY) bytes, as they came. Wrong UTF-8 is replaced.
     pub body: String,
 }

@@ -1,7 +1,7 @@
 //! A client and a server that mean well.
 
 use std::{
-    io,
+    io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     os::unix::net::UnixStream,
     thread,
@@ -350,12 +350,9 @@ fn a_client_may_talk_over_a_unix_socket() {
 #[test]
 fn a_client_that_reads_nothing_for_long_is_excused() {
     let server = Running::router(router());
-    let timeouts = Timeouts {
-        ping_period: Some(Duration::from_millis(20)),
-        pong: Duration::from_millis(200),
-        ..Timeouts::default()
-    };
-    let mut client = builder().timeouts(timeouts).connect(&url(&server, "/echo")).unwrap();
+    let timeouts = Timeouts { pong: Duration::from_millis(200), ..Timeouts::default() };
+    let builder = builder().timeouts(timeouts).ping_period(Duration::from_millis(20));
+    let mut client = builder.connect(&url(&server, "/echo")).unwrap();
     client.set_read_timeout(Some(Duration::from_millis(30)));
     assert_eq!(client.recv(), Err(TimedOut), "long enough for a Ping of ours");
     // The Pong lies in the socket while its deadline passes.
@@ -366,4 +363,44 @@ fn a_client_that_reads_nothing_for_long_is_excused() {
     client.set_read_timeout(Some(DEADLINE));
     client.send("still here").unwrap();
     assert_eq!(client.recv(), said("still here"));
+}
+
+/// A stream that can do no more than read and write.
+#[derive(Debug)]
+struct Bare(TcpStream);
+
+impl Read for Bare {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Bare {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whoever writes must not count on all of it being taken.
+        self.0.write(&bytes[..bytes.len().min(3)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl client::Stream for Bare {}
+
+#[test]
+fn any_stream_that_reads_and_writes_will_do() {
+    let server = Running::router(router());
+    let socket = TcpStream::connect(server.addr).unwrap();
+    // The scheme is the caller's affair: this may be TLS as well.
+    let mut client = builder().connect_over(Bare(socket), "wss://localhost/echo").unwrap();
+    client.send("bare").unwrap();
+    assert_eq!(client.recv(), said("bare"));
+    client.send("close!").unwrap();
+    assert_eq!(client.recv(), said("last words"));
+    assert_eq!(client.recv(), Ok(None));
+
+    let socket = TcpStream::connect(server.addr).unwrap();
+    let client = builder().connect_over(Bare(socket), "ws://localhost/echo").unwrap();
+    assert_eq!(client.split().unwrap_err().kind(), io::ErrorKind::Unsupported);
 }

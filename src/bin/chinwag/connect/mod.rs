@@ -111,11 +111,8 @@ fn open(
     let mut builder = Client::builder()
         .connect_timeout(options.timeout)
         .limits(Limits { max_frame: max, max_message: max, ..Limits::default() })
-        .timeouts(Timeouts {
-            handshake: options.timeout,
-            ping_period: Some(options.ping_period).filter(|period| !period.is_zero()),
-            ..Timeouts::default()
-        });
+        .timeouts(Timeouts { handshake: options.timeout, ..Timeouts::default() })
+        .ping_period(Some(options.ping_period).filter(|period| !period.is_zero()));
     for (name, value) in &options.header {
         builder = builder.header(name, value);
     }
