@@ -354,6 +354,40 @@ fn who_does_not_answer_a_ping_is_closed() {
 }
 
 #[test]
+fn a_client_that_was_away_while_a_pong_was_due_reads_it_first() {
+    const PONG: Duration = Duration::from_millis(500);
+    let (tell, told) = std::sync::mpsc::channel();
+    let (leave, left) = std::sync::mpsc::channel();
+    let (url, server) = agreeable(move |mut socket| {
+        let mut ping = [0; 10];
+        socket.read_exact(&mut ping).unwrap();
+        tell.send(()).unwrap();
+        left.recv().unwrap();
+        let [(0x89, payload)] = &frames(&ping)[..] else { panic!("no Ping") };
+        socket.write_all(&[b"\x8a\x04", &payload[..], b"\x81\x05Hello"].concat()).unwrap();
+        tell.send(()).unwrap();
+        socket.read_to_end(&mut Vec::new()).unwrap();
+    });
+    let brief = timeouts(|timeouts| {
+        timeouts.ping_period = Some(SHORT);
+        timeouts.pong = PONG;
+    });
+    let mut client = builder().timeouts(brief).connect(&url).unwrap();
+    client.set_read_timeout(Some(SHORT / 2));
+    while told.try_recv().is_err() {
+        assert_eq!(client.recv(), Err(TimedOut));
+    }
+    // The Pong lies in the socket, and nobody looks until it is overdue.
+    leave.send(()).unwrap();
+    told.recv().unwrap();
+    thread::sleep(PONG);
+    client.set_read_timeout(Some(DEADLINE));
+    assert_eq!(client.recv(), Ok(Some("Hello".into())));
+    drop(client);
+    server.join().unwrap();
+}
+
+#[test]
 fn who_never_answers_a_close_is_left_whatever_else_it_says() {
     for talks in [false, true] {
         let (url, server) = agreeable(move |mut socket| {

@@ -10,7 +10,7 @@ use std::{
 
 use chinwag::{
     CloseCause, CloseCode, Frame, Limits, Message, Opcode, Peer, Request, Route, Router, SendError,
-    Service, Timeouts,
+    Service,
     client::{self, Client, ClientBuilder, ConnectError, Refusal, TimedOut, UrlError},
 };
 
@@ -345,24 +345,6 @@ fn a_client_may_talk_over_a_unix_socket() {
     client.send("over there").unwrap();
     assert_eq!(client.recv(), said("over there"));
     assert_eq!(client.close(CloseCode::NORMAL, "").unwrap().code, CloseCode::NORMAL);
-}
-
-#[test]
-fn a_client_that_reads_nothing_for_long_is_excused() {
-    let server = Running::router(router());
-    let timeouts = Timeouts { pong: Duration::from_millis(200), ..Timeouts::default() };
-    let builder = builder().timeouts(timeouts).ping_period(Duration::from_millis(20));
-    let mut client = builder.connect(&url(&server, "/echo")).unwrap();
-    client.set_read_timeout(Some(Duration::from_millis(30)));
-    assert_eq!(client.recv(), Err(TimedOut), "long enough for a Ping of ours");
-    // The Pong lies in the socket while its deadline passes.
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_millis(300) {
-        thread::sleep(Duration::from_millis(10));
-    }
-    client.set_read_timeout(Some(DEADLINE));
-    client.send("still here").unwrap();
-    assert_eq!(client.recv(), said("still here"));
 }
 
 /// A stream that can do no more than read and write.
