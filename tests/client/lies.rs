@@ -287,6 +287,21 @@ fn who_breaks_a_rule_of_frames_is_told_with_its_code_and_drained() {
 }
 
 #[test]
+fn after_a_failure_our_side_of_tcp_ends_first() {
+    let (url, server) = agreeable(|mut socket| {
+        socket.write_all(b"\x83\x00").unwrap();
+        // It ends once the client has ended its side.
+        let mut heard = Vec::new();
+        socket.read_to_end(&mut heard).expect("our side ends in time");
+        heard.len()
+    });
+    let patient = timeouts(|timeouts| timeouts.close = 2 * DEADLINE);
+    let mut client = builder().timeouts(patient).connect(&url).unwrap();
+    assert_eq!(client.recv(), Ok(None));
+    assert!(server.join().unwrap() > 0, "a Close");
+}
+
+#[test]
 fn what_came_right_behind_the_head_is_not_lost() {
     let (url, server) = server(|mut socket, key| {
         let mut answer = agree(key, "").into_bytes();
