@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod connect;
 mod endpoints;
 mod logger;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let status = match Cli::try_parse().map(Cli::into_command) {
         Ok(Command::Serve(options)) => serve(&options),
         Ok(Command::Connect(options)) => connect(&options),
+        Ok(Command::Bench(options)) => bench(&options),
         Err(error) => explain(error),
     };
     log::logger().flush();
@@ -49,6 +51,14 @@ fn connect(options: &connect::Connect) -> ExitCode {
         Ok(connect::End::Failed) => ExitCode::FAILURE,
         Err(error @ connect::Failure::Misuse(_)) => fail(MISUSE, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn bench(options: &bench::Bench) -> ExitCode {
+    match bench::bench(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ bench::Failure::Misuse(_)) => fail(MISUSE, &error.to_string()),
+        Err(error @ bench::Failure::Failed(_)) => fail(1, &error.to_string()),
     }
 }
 
