@@ -44,6 +44,7 @@
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
+//! | [`testing`] | tests without a network: a server and its clients in memory |
 //!
 //! ```text
 //! socket ─bytes→ frame ─frames→ message ─messages→ connection ─events──→ service ─→ chat
@@ -61,6 +62,7 @@ pub mod router;
 pub mod server;
 pub mod service;
 mod slab;
+pub mod testing;
 pub mod web;
 
 pub use protocol::{

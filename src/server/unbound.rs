@@ -16,6 +16,8 @@ use crate::{service::PeerId, slab::Key};
 pub struct Unbound<S: Socket> {
     board: Switchboard<S>,
     shared: Arc<Shared>,
+    /// A socket had news since the last turn.
+    woken: bool,
 }
 
 impl<S: Socket> Unbound<S> {
@@ -35,19 +37,22 @@ impl<S: Socket> Unbound<S> {
     pub fn wake(&mut self, peer: PeerId, news: Readiness) {
         let _entered = self.board.enter();
         self.board.wake(Key { slot: peer.slot, generation: peer.generation }, news);
+        self.woken = true;
     }
 
     /// Serves what sockets, other threads and the clock have brought since the last turn, and writes
     /// what came of it.
     pub fn turn(&mut self) {
         let _entered = self.board.enter();
+        self.woken = false;
         self.board.turn();
     }
 
-    /// Whether a turn would do something before a socket has news or time has passed.
+    /// Whether a turn is due: a socket has had news, the time of something has come, or there is more to do.
     pub fn has_work(&self) -> bool {
         let mailbox = self.mailbox();
-        self.board.has_work()
+        self.woken
+            || self.board.has_work()
             || !mailbox.is_empty()
             || mailbox.is_stopping() && !self.board.is_stopping()
             || self.next_deadline().is_some_and(|next| next <= self.now())
@@ -119,6 +124,6 @@ impl ServerBuilder {
         let shared = Arc::new(Shared::new(vec![Arc::new(Mailbox::new(waker))], max_connections));
         let mut board = Switchboard::new(0, routes, &shared, now);
         board.set_jobs(jobs);
-        Ok(Unbound { board, shared })
+        Ok(Unbound { board, shared, woken: false })
     }
 }
