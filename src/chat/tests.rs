@@ -97,9 +97,9 @@ impl House {
     fn service(&self, target: &str, params: &[(&str, &str)]) -> Result<Member, Answer> {
         let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         let head = handshake::Request { method: "GET", path, query, headers: Vec::new() };
-        let params = params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let params: Vec<_> = params.iter().map(|&(name, value)| (name, value.into())).collect();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        self.chat.service(&Request::new(&head, params, addr, None))
+        self.chat.service(&Request::new(&head, &params, addr, None))
     }
 
     fn sends<'m>(&mut self, at: usize, message: impl Into<Message<'m>>) {

@@ -62,6 +62,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has closed its side.
     pub read_closed: bool,
+    /// The socket is in error.
+    pub failed: bool,
 }
 
 /// Something the application wants done at times.
@@ -179,7 +181,13 @@ impl<S: Socket> Switchboard<S> {
 
     /// The system has news of a socket.
     pub(crate) fn wake(&mut self, key: Key, news: Readiness) {
-        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
+        let Some(Peer { link, stage }) = self.peers.get_mut(key) else { return };
+        // Nobody would notice while it is not read.
+        let ends_unheard = news.failed || matches!(stage, Stage::Deciding(_)) && news.read_closed;
+        if ends_unheard && !link.is_heard() {
+            self.lose(key);
+            return;
+        }
         link.to_the_end |= news.read_closed;
         link.readable |= news.readable;
         if news.writable && link.backlog() > 0 {
@@ -477,7 +485,9 @@ impl<S: Socket> Switchboard<S> {
                 self.settle(key);
             }
             // A request had begun: say why it goes unanswered.
-            State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
+            State::Connecting
+                if passed && matches!(peer.stage, Stage::Opening(Some(_)) | Stage::Deciding(_)) =>
+            {
                 Serving::new(peer, &mut self.context).refuse_late();
                 self.settle(key);
             }

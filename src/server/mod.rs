@@ -50,7 +50,8 @@ use crate::{
         extension::deflate::Deflate,
         limits::{Limits, Timeouts},
     },
-    router::{Router, Routes},
+    router::{IntoService, Route, Router, Routes},
+    service::{Answer, Request},
 };
 
 /// Most connections at once, by default.
@@ -183,9 +184,45 @@ impl Drop for Together {
 }
 
 impl ServerBuilder {
-    /// What is served where.
+    /// What is served where, instead of all that was said of that before.
     pub fn router(mut self, router: Router) -> Self {
         self.router = router;
+        self
+    }
+
+    /// [`Router::get`] of this server's router.
+    pub fn get(
+        mut self,
+        path: impl Into<String>,
+        page: impl Fn(&Request<'_>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.get(path, page);
+        self
+    }
+
+    /// [`Router::route`] of this server's router.
+    pub fn route(mut self, path: impl Into<String>, route: Route) -> Self {
+        self.router = self.router.route(path, route);
+        self
+    }
+
+    /// [`Router::service`] of this server's router.
+    pub fn service<S: IntoService>(
+        mut self,
+        path: impl Into<String>,
+        make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.service(path, make);
+        self
+    }
+
+    /// [`Router::service_raw`] of this server's router.
+    pub fn service_raw<S: IntoService>(
+        mut self,
+        path: impl Into<String>,
+        make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.service_raw(path, make);
         self
     }
 
@@ -210,6 +247,30 @@ impl ServerBuilder {
     /// Deadlines for every route that has none of its own.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Silence after which a client is pinged, for every route that has no timeouts of its own; `None`
+    /// sends no pings. Default 20 s. It is [`Timeouts::ping_period`].
+    pub fn ping_period(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.ping_period = period.into();
+        self
+    }
+
+    /// How long a client may take to answer a ping, for every route that has no timeouts of its own;
+    /// then it is closed with 1011 `Ping timeout`. Default 20 s. It is [`Timeouts::pong`], and of no
+    /// effect where no pings are sent.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.pong = timeout;
+        self
+    }
+
+    /// Largest frame accepted, and largest message, all its frames together: bytes, for every route
+    /// that has no limits of its own. More is closed with 1009. Default 1 MiB. These are
+    /// [`Limits::max_frame`] and [`Limits::max_message`].
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.limits.max_frame = bytes;
+        self.limits.max_message = bytes;
         self
     }
 

@@ -1,6 +1,6 @@
 //! One socket, its connection, and what waits for it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, socket::Socket,
@@ -12,7 +12,8 @@ use crate::{
         connection::Connection,
         handshake::HeadReader,
     },
-    service::{Ear, PeerId, Service},
+    router::{Opening, Verdict},
+    service::{Ear, PeerId, Service, TaskId, Tasks},
     slab::Key,
 };
 
@@ -26,10 +27,32 @@ pub(super) struct Peer<S> {
 pub(super) enum Stage {
     /// The opening handshake; the reader is there once a read has cut the head off.
     Opening(Option<Box<HeadReader>>),
+    /// The application decides on the request.
+    Deciding(Box<Decision>),
     /// The application.
     Serving(Box<dyn Service>),
     /// Nobody: the connection ends.
     Ending,
+}
+
+/// A decision that a task comes to.
+pub(super) struct Decision {
+    pub(super) opening: Opening,
+    /// What it has come to, once it has.
+    pub(super) verdict: Rc<Cell<Option<Verdict>>>,
+    pub(super) task: Task,
+}
+
+/// A task that is dropped with this.
+pub(super) struct Task {
+    pub(super) tasks: Tasks,
+    pub(super) id: TaskId,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.tasks.cancel(self.id);
+    }
 }
 
 /// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.

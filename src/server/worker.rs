@@ -127,6 +127,7 @@ impl Worker {
                 readable: event.is_readable() || read_closed || event.is_error(),
                 writable: event.is_writable() || event.is_write_closed(),
                 read_closed,
+                failed: event.is_error(),
             };
             self.board.wake(key, news);
         }

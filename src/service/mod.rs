@@ -15,7 +15,7 @@ mod topic;
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use answer::Answer;
-pub use request::{Params, Request};
+pub use request::{Headers, OwnedRequest, Param, Request};
 pub use tasks::{Alarm, Entered, TaskId, Tasks};
 pub use topic::{
     Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,

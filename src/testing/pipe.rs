@@ -64,11 +64,6 @@ impl Pipe {
         }
     }
 
-    /// Bytes from the server that were not read.
-    pub(super) fn unread(&self) -> usize {
-        self.to_client.bytes.len()
-    }
-
     /// Whether the server waits for room that there is again; asked once.
     pub(super) fn has_room_again(&mut self) -> bool {
         self.to_client.room() > 0 && std::mem::take(&mut self.to_client.full)
@@ -88,12 +83,14 @@ impl Pipe {
         !std::mem::replace(&mut self.to_server.ended, true)
     }
 
-    /// The client closes its socket. As TCP has it, bytes that it has not read make that a reset.
-    pub(super) fn close(&mut self) {
-        self.reset |= self.unread() > 0;
+    /// The client closes its socket. As TCP has it, bytes that it has not read make that a reset;
+    /// gives whether it is one.
+    pub(super) fn close(&mut self) -> bool {
+        self.reset |= !self.to_client.bytes.is_empty();
         self.to_server.ended = true;
         self.to_client.ended = true;
         self.to_client.bytes.clear();
+        self.reset
     }
 
     /// The client is gone without an end, and reads nothing more.

@@ -1,8 +1,10 @@
 //! What the harness promises to those who test with it.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, mpsc},
+    task::{Context, Poll, Waker},
 };
 
 use super::*;
@@ -467,10 +469,41 @@ fn work_without_end_is_found_out() {
 }
 
 #[test]
-fn an_answer_that_takes_its_time_is_waited_for_by_hand() {
-    // A server that is slow to answer, as its client is slow to ask.
-    let server = echo();
-    let pending = server.client().start("/echo");
-    assert!(pending.is_answered());
-    assert!(pending.finish().is_ok());
+fn an_answer_may_take_its_time() {
+    /// Whether the door is open, and who waits for that.
+    #[derive(Default)]
+    struct Door(Mutex<(bool, Vec<Waker>)>);
+
+    impl Door {
+        fn poll(&self, context: &Context<'_>) -> Poll<()> {
+            let mut door = self.0.lock().unwrap();
+            door.1.push(context.waker().clone());
+            if door.0 { Poll::Ready(()) } else { Poll::Pending }
+        }
+
+        fn open(&self) {
+            let mut door = self.0.lock().unwrap();
+            door.0 = true;
+            door.1.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    let door = Arc::<Door>::default();
+    let theirs = Arc::clone(&door);
+    let route = Route::deciding(move |_| {
+        let door = Arc::clone(&theirs);
+        async move {
+            poll_fn(|context| door.poll(context)).await;
+            Echo(None)
+        }
+    });
+    let server = Server::new(crate::Server::builder().route("/", route));
+    let pending = server.client().start("/");
+    assert!(!pending.is_answered());
+    let complaint = complaint(|| drop(server.connect("/")));
+    assert!(complaint.contains("expected an answer to its request"), "{complaint}");
+    door.open();
+    let mut client = pending.finish().unwrap();
+    client.send("in");
+    assert_eq!(client.recv_text(), "in");
 }
