@@ -95,11 +95,10 @@ impl Connect {
     /// Sends the request for `path`; the answer may take its time.
     ///
     /// # Panics
-    /// Where the request cannot be, or the server has stopped.
+    /// Where the request cannot be.
     #[track_caller]
     pub fn start(self, path: &str) -> Pending {
         let number = self.world.borrow_mut().call(path, self.addr, self.capacity);
-        let number = number.expect("the server takes a connection in");
         let line = Line { world: Rc::clone(&self.world), number };
         let pending = Pending { line, connect: self, path: path.to_owned() };
         let request = match pending.with_request(|request| request.encode()) {
@@ -408,7 +407,7 @@ impl Client {
 
     /// What the server calls the connection.
     pub fn id(&self) -> PeerId {
-        self.0.caller().peer
+        self.0.caller().peer.expect("it was let in")
     }
 
     // ---- behaves -------------------------------------------------------------------------------

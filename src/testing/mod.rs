@@ -132,15 +132,14 @@ impl Server {
         Connect::new(&self.0)
     }
 
-    /// Opens TCP and says nothing.
-    ///
-    /// # Panics
-    /// Where the server drops it: it has stopped, or is far over its limit of connections.
+    /// Opens TCP and says nothing. Where the server has stopped, or is far over its limit of connections,
+    /// the stream [has ended](Stream::has_ended) already.
     #[track_caller]
     pub fn open(&self) -> Stream {
         let number = self.0.borrow_mut().call("no path", None, CAPACITY);
-        let number = number.expect("the server takes a connection in");
-        Stream(Line { world: Rc::clone(&self.0), number })
+        let line = Line { world: Rc::clone(&self.0), number };
+        line.settle();
+        Stream(line)
     }
 
     /// The answer to a GET request for `path`.

@@ -352,7 +352,9 @@ fn who_holds_up_the_end_does_so_for_5_s_at_most() {
     assert!(!server.has_stopped());
     server.advance(5 * SECOND);
     assert!(server.has_stopped());
-    assert!(complaint(|| drop(server.open())).contains("the server takes a connection in"));
+    assert!(server.open().has_ended());
+    let complaint = complaint(|| drop(server.connect("/echo")));
+    assert!(complaint.ends_with("the server has ended TCP"), "{complaint}");
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub(super) struct World {
 /// The client's side of a connection.
 pub(super) struct Caller {
     pub(super) pipe: Rc<RefCell<Pipe>>,
-    pub(super) peer: PeerId,
+    /// `None` where the server has dropped it unheard.
+    pub(super) peer: Option<PeerId>,
     pub(super) path: String,
     /// Bytes that the connection has not taken yet.
     pub(super) unsent: VecDeque<u8>,
@@ -81,19 +82,14 @@ impl World {
         self.worker.now() - self.start
     }
 
-    /// A new connection, without a word said: its number. `None` where the server takes none.
-    pub(super) fn call(
-        &mut self,
-        path: &str,
-        addr: Option<SocketAddr>,
-        capacity: usize,
-    ) -> Option<u32> {
+    /// A new connection, without a word said: its number.
+    pub(super) fn call(&mut self, path: &str, addr: Option<SocketAddr>, capacity: usize) -> u32 {
         let number = self.called;
         self.called += 1;
         let port = 49_152 + (number % 16_384) as u16;
         let addr = addr.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
         let pipe = Rc::new(RefCell::new(Pipe::new(capacity)));
-        let peer = self.worker.connect(ServerEnd(Rc::clone(&pipe)), addr)?;
+        let peer = self.worker.connect(ServerEnd(Rc::clone(&pipe)), addr);
         let caller = Caller {
             pipe,
             peer,
@@ -107,7 +103,7 @@ impl World {
             endpoint: None,
         };
         self.callers.insert(number, caller);
-        Some(number)
+        number
     }
 
     pub(super) fn caller(&mut self, number: u32) -> &mut Caller {
@@ -119,7 +115,9 @@ impl World {
         let Some(mut caller) = self.callers.remove(&number) else { return };
         caller.pipe.borrow_mut().write(&mut caller.unsent);
         let was_reset = caller.pipe.borrow_mut().close();
-        self.worker.wake(caller.peer, if was_reset { Caller::RESET } else { Caller::FIN });
+        if let Some(peer) = caller.peer {
+            self.worker.wake(peer, if was_reset { Caller::RESET } else { Caller::FIN });
+        }
     }
 
     // ---- what happens --------------------------------------------------------------------------
@@ -174,8 +172,10 @@ impl World {
                 self.fingerprint.add(bytes);
             });
             let news = std::mem::take(&mut caller.news);
-            if news != Readiness::default() {
-                self.worker.wake(caller.peer, news);
+            if news != Readiness::default()
+                && let Some(peer) = caller.peer
+            {
+                self.worker.wake(peer, news);
             }
         }
     }
