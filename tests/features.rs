@@ -313,6 +313,7 @@ fn row_20_send_text_and_nothing_after_a_close() {
         peer.send("text").unwrap();
         peer.close(CloseCode::NORMAL, "").unwrap();
         assert_eq!(peer.send("too late"), Err(SendError::NotOpen));
+        assert_eq!(peer.ping(b""), Err(SendError::NotOpen));
     });
     let mut client = server.connect("/").unwrap();
     client.send("go");

@@ -11,8 +11,6 @@ mod closing;
 mod cohort;
 #[path = "server/deadlines.rs"]
 mod deadlines;
-#[path = "server/faults.rs"]
-mod faults;
 #[path = "server/flow.rs"]
 mod flow;
 #[path = "server/limits.rs"]
