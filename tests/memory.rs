@@ -3,6 +3,9 @@
 
 mod support;
 
+#[cfg(feature = "deflate")]
+#[path = "memory/cohort.rs"]
+mod cohort;
 #[path = "memory/deadlines.rs"]
 mod deadlines;
 #[path = "memory/faults.rs"]
