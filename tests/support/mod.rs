@@ -321,7 +321,7 @@ pub fn frames(mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
         frames.push((*first, payload.to_vec()));
         wire = rest;
     }
-    assert_eq!(wire, [], "a frame is cut off");
+    assert_eq!(wire, b"", "a frame is cut off");
     frames
 }
 
