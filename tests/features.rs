@@ -9,7 +9,7 @@ use std::{
 
 use chinwag::{
     Answer, CloseCause, CloseCode, CloseReason, Frame, Message, Opcode, Peer, Request, Route,
-    SendError, Server, ServerBuilder, Service, Timeouts,
+    SendError, Server, ServerBuilder, Service, Session, Timeouts,
     testing::{self, Client},
 };
 
@@ -435,6 +435,18 @@ fn row_26_close_with_a_reason() {
 }
 
 #[test]
+fn row_27_the_handler_returns() {
+    let builder = Server::builder().websocket("/", |mut session: Session| async move {
+        session.recv().await;
+        Ok(())
+    });
+    let server = testing::Server::new(builder);
+    let mut client = server.connect("/").unwrap();
+    client.send("the only word");
+    assert_eq!(close_of(&mut client), (1000, "".into()));
+}
+
+#[test]
 fn row_28_a_close_is_answered_with_its_own_reason() {
     for (sent, answered) in [
         (&b""[..], &b"\x03\xe8OK"[..]),
@@ -521,25 +533,18 @@ fn row_31_events_in_their_order() {
 
 #[test]
 fn row_46_a_conversation_in_process() {
-    struct Greeter;
-
-    impl Service for Greeter {
-        fn opened(&mut self, peer: &mut Peer<'_>) {
-            peer.send("Please enter your name").unwrap();
-        }
-
-        fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-            let Message::Text(name) = message else { return };
+    let builder = Server::builder().websocket("/echo", |mut session: Session| async move {
+        session.send("Please enter your name").await?;
+        while let Some(message) = session.recv().await {
+            let Message::Text(name) = message else { continue };
             if name.eq_ignore_ascii_case("bye") {
-                peer.close(CloseCode::NORMAL, "Client said BYE").unwrap();
-            } else {
-                peer.send(format!("Hi, {name}!")).unwrap();
+                return session.close(CloseCode::NORMAL, "Client said BYE").await;
             }
+            session.send(format!("Hi, {name}!")).await?;
         }
-    }
-
-    let server =
-        testing::Server::new(Server::builder().service("/echo", |_: &Request<'_>| Greeter));
+        Ok(())
+    });
+    let server = testing::Server::new(builder);
     let mut client = server.connect("/echo").unwrap();
     assert_eq!(client.recv_text(), "Please enter your name");
     client.send("JetBrains");

@@ -8,27 +8,20 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use chinwag::{CloseCode, Message, Peer, Request, Router, Server, Service, testing};
+//! use chinwag::{CloseCode, Message, Server, Session, testing};
 //!
-//! struct Greeter;
-//!
-//! impl Service for Greeter {
-//!     fn opened(&mut self, peer: &mut Peer<'_>) {
-//!         peer.send("Please enter your name").ok();
-//!     }
-//!
-//!     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-//!         let Message::Text(name) = message else { return };
+//! let builder = Server::builder().websocket("/echo", |mut session: Session| async move {
+//!     session.send("Please enter your name").await?;
+//!     while let Some(message) = session.recv().await {
+//!         let Message::Text(name) = message else { continue };
 //!         if name.eq_ignore_ascii_case("bye") {
-//!             peer.close(CloseCode::NORMAL, "Client said BYE").ok();
-//!         } else {
-//!             peer.send(format!("Hi, {name}!")).ok();
+//!             return session.close(CloseCode::NORMAL, "Client said BYE").await;
 //!         }
+//!         session.send(format!("Hi, {name}!")).await?;
 //!     }
-//! }
-//!
-//! let router = Router::new().service("/echo", |_: &Request<'_>| Greeter);
-//! let server = testing::Server::new(Server::builder().router(router));
+//!     Ok(())
+//! });
+//! let server = testing::Server::new(builder);
 //!
 //! let mut client = server.connect("/echo").unwrap();
 //! assert_eq!(client.recv_text(), "Please enter your name");
@@ -55,7 +48,7 @@
 //!
 //! The same scenario with the same [seed](Server::with_seed) runs the same way, byte by byte, as long
 //! as the application asks neither the system's clock nor its dice: [`Peer::now`](crate::Peer::now) is
-//! the clock here.
+//! the clock here, and [`session::sleep`](crate::session::sleep) waits by it.
 //!
 //! Other threads may reach the server all the same, by handles, topics and wakers. What they do happens
 //! at the next call; [`Server::run_until`] waits for it.

@@ -10,7 +10,9 @@ use std::{
 use super::*;
 use crate::{
     Answer, CloseCause, CloseCode, CloseReason, Frame, Limits, Message, Opcode, Peer, PeerHandle,
-    Request, Route, Router, Service, Timeouts, Topic, protocol::close::Timeout,
+    Request, Route, Router, Service, Session, Timeouts, Topic,
+    protocol::close::Timeout,
+    session::{Elapsed, interval, sleep, timeout},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -245,6 +247,55 @@ fn jobs_are_done_in_their_time() {
     assert!(times.lock().unwrap().is_empty());
     server.advance(Duration::from_millis(2_001));
     assert_eq!(*times.lock().unwrap(), [1, 2, 3].map(|second| start + second * SECOND));
+}
+
+#[test]
+fn sessions_wait_by_the_same_clock() {
+    let builder = crate::Server::builder().websocket("/", |mut session: Session| async move {
+        let mut ticks = interval(SECOND);
+        for tick in 1..=3 {
+            ticks.tick().await;
+            session.send(format!("tick {tick}")).await?;
+        }
+        match timeout(60 * SECOND, session.recv()).await {
+            Ok(_) => session.send("in time").await?,
+            Err(Elapsed) => session.send("too late").await?,
+        }
+        sleep(SECOND).await;
+        Ok(())
+    });
+    let server = Server::new(builder);
+    // The first tick comes at once, so the word is waited for until 62 s have passed.
+    for (wait, verdict) in [(58_900, "in time"), (59_100, "too late")] {
+        let mut client = server.connect("/").unwrap();
+        server.advance(3 * SECOND);
+        let ticks = [client.recv_text(), client.recv_text(), client.recv_text()];
+        assert_eq!(ticks, ["tick 1", "tick 2", "tick 3"]);
+        server.advance(Duration::from_millis(wait));
+        client.send("word");
+        assert_eq!(client.recv_text(), verdict);
+        server.advance(SECOND);
+        assert_eq!(client.recv_close().code, CloseCode::NORMAL);
+    }
+}
+
+#[test]
+fn a_session_that_still_runs_is_dropped_with_its_server() {
+    let held = Arc::new(());
+    let inside = Arc::clone(&held);
+    let builder = crate::Server::builder().websocket("/", move |mut session: Session| {
+        let inside = Arc::clone(&inside);
+        async move {
+            session.recv().await;
+            drop(inside);
+            Ok(())
+        }
+    });
+    let server = Server::new(builder);
+    let client = server.connect("/").unwrap();
+    assert_eq!(Arc::strong_count(&held), 3);
+    drop((server, client));
+    assert_eq!(Arc::strong_count(&held), 1);
 }
 
 #[test]
