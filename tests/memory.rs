@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "memory/builder.rs"]
+mod builder;
 #[cfg(feature = "deflate")]
 #[path = "memory/cohort.rs"]
 mod cohort;
@@ -12,6 +14,8 @@ mod deadlines;
 mod faults;
 #[path = "memory/limits.rs"]
 mod limits;
+#[path = "memory/opening.rs"]
+mod opening;
 #[path = "memory/topics.rs"]
 mod topics;
 

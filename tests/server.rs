@@ -2,8 +2,6 @@
 
 mod support;
 
-#[path = "server/builder.rs"]
-mod builder;
 #[path = "server/closing.rs"]
 mod closing;
 #[cfg(feature = "deflate")]
@@ -15,8 +13,6 @@ mod deadlines;
 mod flow;
 #[path = "server/limits.rs"]
 mod limits;
-#[path = "server/opening.rs"]
-mod opening;
 #[path = "server/topics.rs"]
 mod topics;
 
