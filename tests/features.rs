@@ -467,7 +467,8 @@ fn row_28_a_close_is_answered_with_its_own_reason() {
 #[test]
 fn row_29_a_connection_lost_without_a_close() {
     type Way = fn(&mut Client);
-    let ways: [(&str, Way); 2] = [("an end", Client::shut), ("a reset", Client::cut)];
+    let ways: [(&str, Way); 2] =
+        [("an end", |client| client.shut()), ("a reset", |client| client.cut())];
     for (name, go) in ways {
         let (server, diary) = diary();
         let mut client = server.connect("/").unwrap();

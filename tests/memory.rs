@@ -54,8 +54,8 @@ impl<F: FnMut(&mut Peer<'_>, Message<'_>)> Service for Does<F> {
 /// payloads.
 fn answers(client: Client, wire: impl AsRef<[u8]>) -> Vec<(u8, Vec<u8>)> {
     let mut stream = client.into_stream();
-    stream.send(wire);
-    let heard = stream.recv();
+    stream.send_bytes(wire);
+    let heard = stream.recv_bytes();
     assert!(stream.has_ended() && !stream.was_reset(), "an orderly end");
     frames(&heard)
 }

@@ -57,8 +57,10 @@
 //! other is for tests over sockets.
 
 mod client;
+mod connect;
 mod endpoint;
 mod pipe;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -72,8 +74,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::Line;
-pub use client::{Client, Connect, Pending, Stream};
+pub use client::Client;
+pub use connect::{Connect, Pending};
+pub use stream::Stream;
 use world::{CAPACITY, World};
 
 use crate::{
@@ -130,9 +133,9 @@ impl Server {
     #[track_caller]
     pub fn open(&self) -> Stream {
         let number = self.0.borrow_mut().call("no path", None, CAPACITY);
-        let line = Line { world: Rc::clone(&self.0), number };
-        line.settle();
-        Stream(line)
+        let stream = Stream::new(&self.0, number);
+        stream.settle();
+        stream
     }
 
     /// The answer to a GET request for `path`.
@@ -151,12 +154,12 @@ impl Server {
     #[track_caller]
     pub fn request(&self, request: impl AsRef<[u8]>) -> Reply {
         let mut stream = self.open();
-        stream.send(request);
+        stream.send_bytes(request);
         let reply = {
-            let caller = stream.0.caller();
+            let caller = stream.caller();
             Reply::read(&caller.received, caller.end.is_some())
         };
-        reply.unwrap_or_else(|| stream.0.panic("an answer to its request")).0
+        reply.unwrap_or_else(|| stream.panic("an answer to its request")).0
     }
 
     /// Connections that have not ended, those that were only told that there are too many not counted.

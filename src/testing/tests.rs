@@ -201,16 +201,16 @@ fn frames_are_sent_and_seen_as_they_are() {
 fn a_stream_carries_bytes_and_tells_of_its_end() {
     let server = echo();
     let mut stream = server.open();
-    stream.send("GET / HT");
-    assert_eq!((stream.recv(), stream.has_ended()), (Vec::new(), false));
-    stream.send("TP/1.1\r\nHost: a\r\n\r\n");
-    assert!(stream.recv().starts_with(b"HTTP/1.1 404 "));
+    stream.send_bytes("GET / HT");
+    assert_eq!((stream.recv_bytes(), stream.has_ended()), (Vec::new(), false));
+    stream.send_bytes("TP/1.1\r\nHost: a\r\n\r\n");
+    assert!(stream.recv_bytes().starts_with(b"HTTP/1.1 404 "));
     assert!(stream.has_ended() && !stream.was_reset());
     drop(stream);
 
     let mut stream = server.connect("/echo").unwrap().into_stream();
-    stream.send(b"\x81\x81\0\0\0\0a");
-    assert_eq!(stream.recv(), b"\x81\x01a");
+    stream.send_bytes(b"\x81\x81\0\0\0\0a");
+    assert_eq!(stream.recv_bytes(), b"\x81\x01a");
 }
 
 // ---- time -------------------------------------------------------------------------------------
@@ -303,12 +303,12 @@ fn a_request_without_an_end_is_answered_when_its_time_is_up() {
     let server = echo();
     let mut silent = server.open();
     let mut slow = server.open();
-    slow.send("GET / ");
+    slow.send_bytes("GET / ");
     server.advance(9 * SECOND);
     assert!(!silent.has_ended() && !slow.has_ended());
     server.advance(2 * SECOND);
-    assert!(silent.recv().is_empty() && silent.has_ended());
-    assert!(slow.recv().starts_with(b"HTTP/1.1 408 "));
+    assert!(silent.recv_bytes().is_empty() && silent.has_ended());
+    assert!(slow.recv_bytes().starts_with(b"HTTP/1.1 408 "));
 }
 
 // ---- slow and broken connections ---------------------------------------------------------------

@@ -42,13 +42,13 @@ fn a_handshake_has_one_deadline_that_bytes_do_not_renew() {
     let mut silent = server.open();
     let mut slow = server.open();
     for &byte in &upgrade("/").as_bytes()[..100] {
-        slow.send([byte]);
+        slow.send_bytes([byte]);
         server.advance(SECOND / 10 - Duration::from_micros(1));
     }
     assert!(!silent.has_ended() && !slow.has_ended());
     server.advance(TICK + Duration::from_millis(1));
-    assert_eq!((silent.recv(), silent.has_ended()), (Vec::new(), true), "nothing was said");
-    assert!(slow.recv().starts_with(b"HTTP/1.1 408 "));
+    assert_eq!((silent.recv_bytes(), silent.has_ended()), (Vec::new(), true), "nothing was said");
+    assert!(slow.recv_bytes().starts_with(b"HTTP/1.1 408 "));
     drop(slow);
     assert_eq!(server.connections(), 0);
 }

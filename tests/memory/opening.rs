@@ -84,12 +84,12 @@ fn another_thread_decides_and_what_came_meanwhile_is_not_lost() {
     // Frames in the same segment as the request.
     let frames_behind = [masked(0x81, b"hello"), masked(0x88, &[3, 232])].concat();
     let mut stream = server.open();
-    stream.send([upgrade("/").into_bytes(), frames_behind].concat());
-    assert_eq!(stream.recv(), b"");
+    stream.send_bytes([upgrade("/").into_bytes(), frames_behind].concat());
+    assert_eq!(stream.recv_bytes(), b"");
     let thread = thread::spawn(move || later.finish());
     server.run_until(|| stream.has_ended(), 20 * SECOND);
     thread.join().unwrap();
-    let answer = stream.recv();
+    let answer = stream.recv_bytes();
     let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
     assert!(answer.starts_with(b"HTTP/1.1 101 "));
     let echoed = [(0x81, b"hello".to_vec()), (0x88, vec![3, 232])];

@@ -173,7 +173,7 @@ fn a_slow_member_is_closed_and_the_rest_are_unharmed() {
         let server =
             testing::Server::new(Server::builder().service("/", member(&topic)).limits(limits));
         let mut slow: Vec<_> = (0..2).map(|_| join(&server)).collect();
-        slow.iter_mut().for_each(testing::Client::stop_reading);
+        slow.iter_mut().for_each(|client| client.stop_reading());
         let mut quick: Vec<_> = (0..2).map(|_| join(&server)).collect();
         let mut count = 0;
         while server.counters().slow.get() < 2 {
