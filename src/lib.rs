@@ -48,6 +48,7 @@
 //! | `cookie` | signed cookies (feature `cookies`) |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
+//! | [`testing`] | tests without a network: a server and its clients in memory |
 //!
 //! ```text
 //! socket ─bytes→ frame ─frames→ message ─messages→ connection ─events──→ service ─→ chat
@@ -70,6 +71,7 @@ pub mod server;
 pub mod service;
 pub mod session;
 mod slab;
+pub mod testing;
 pub mod web;
 
 pub use protocol::{

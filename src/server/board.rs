@@ -54,16 +54,16 @@ pub(crate) struct Switchboard<S> {
 }
 
 /// What has become of a socket.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Readiness {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readiness {
     /// There is something to read, an end or an error among it.
-    pub(crate) readable: bool,
+    pub readable: bool,
     /// It takes something again, or never will.
-    pub(crate) writable: bool,
+    pub writable: bool,
     /// The peer has closed its side.
-    pub(crate) read_closed: bool,
+    pub read_closed: bool,
     /// The socket is in error.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// Something the application wants done at times.
