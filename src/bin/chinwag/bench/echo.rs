@@ -5,11 +5,11 @@ use std::{collections::VecDeque, ops::Range, rc::Rc, time::Duration};
 use chinwag::protocol::frame::Rsv;
 
 use super::{
-    link::Link,
+    link::{Link, Nowhere},
     outbox::Cycle,
     pace::Pace,
     payload::{Kind, Whole, compress, frame},
-    reader::{Care, Reply},
+    reader::{Care, Expected, Reply},
     tally::{Count, Phase, Tally},
     worker::{Fate, Links, Mode, Turn},
 };
@@ -25,6 +25,9 @@ pub struct Echo {
     pub rate: Option<f64>,
 }
 
+/// Bytes of messages from which on skipping them is worth while.
+const LARGE: usize = 32 << 10;
+
 /// Messages of which one is compared with what was sent, in full.
 const SAMPLE: u64 = 1_000;
 
@@ -32,6 +35,7 @@ const SAMPLE: u64 = 1_000;
 pub struct Echoing {
     spec: Echo,
     sample: Sample,
+    expected: Expected,
     /// The frames for each kind of connection, by the window it compresses with.
     cycles: Vec<(Option<u8>, Rc<Cycle>)>,
     /// Replies until the next one is checked.
@@ -138,7 +142,8 @@ impl Sample {
 impl Echoing {
     pub fn new(spec: Echo) -> Self {
         let sample = Sample::new(spec.kind, spec.size);
-        Self { spec, sample, cycles: Vec::new(), until_check: 0, schedule: None }
+        let expected = Expected::new(spec.kind.opcode(), spec.size);
+        Self { spec, sample, expected, cycles: Vec::new(), until_check: 0, schedule: None }
     }
 
     /// Sends what a connection owes its schedule, as far as it may have more on its way.
@@ -210,6 +215,7 @@ impl Mode for Echoing {
         link: &mut Link<Note>,
         _turn: &mut Turn<'_>,
     ) -> Fate {
+        link.is_large = Nowhere::WORKS && self.spec.size >= LARGE;
         // The first reply of every connection is checked.
         link.care = Care::Read;
         Fate::Stay
@@ -227,6 +233,16 @@ impl Mode for Echoing {
             }
             (Phase::Opening | Phase::Measure | Phase::Drain | Phase::Leave, _) => {}
         }
+    }
+
+    fn expected(&self) -> Option<&Expected> {
+        Some(&self.expected)
+    }
+
+    fn heard_expected(&mut self, note: &mut Note, count: u64, turn: &mut Turn<'_>) {
+        let replies = count.min(note.flights.count - note.replies);
+        note.replies += replies;
+        turn.tally.add(Count::Unexpected, count - replies);
     }
 
     fn heard(&mut self, note: &mut Note, reply: &Reply<'_>, turn: &mut Turn<'_>) {

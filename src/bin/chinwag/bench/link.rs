@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read},
+    mem::MaybeUninit,
     net::SocketAddr,
     rc::Rc,
     time::Duration,
@@ -38,6 +39,8 @@ pub struct Link<N> {
     pub cycle: Rc<Cycle>,
     /// What is wanted of the messages that come.
     pub care: Care,
+    /// Whether the messages that come are so large that it is better to skip than to read them.
+    pub is_large: bool,
     /// What the mode keeps of it.
     pub note: N,
 }
@@ -64,6 +67,7 @@ impl<N: Default> Link<N> {
             outbox: Outbox::default(),
             cycle,
             care: Care::Count,
+            is_large: false,
             note: N::default(),
         }
     }
@@ -222,5 +226,30 @@ pub fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> Got {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Got::Nothing,
             Err(error) => return Got::Fault(error),
         }
+    }
+}
+
+/// Where bytes go that nobody wants: the system drops them without a copy.
+pub struct Nowhere(Box<[MaybeUninit<u8>]>);
+
+impl Default for Nowhere {
+    fn default() -> Self {
+        // Never touched, so it is no memory but only room among the addresses.
+        Self(Box::new_uninit_slice(Self::MOST))
+    }
+}
+
+impl Nowhere {
+    /// Whether the system can do this: Linux drops what it reads from TCP with this flag.
+    pub const WORKS: bool = cfg!(target_os = "linux");
+
+    /// Most bytes dropped at once.
+    pub const MOST: usize = 1 << 20;
+
+    /// Drops up to `len` bytes, which is at most [`MOST`](Self::MOST); gives how many. None where there are none, or something is wrong, which
+    /// the next read will tell.
+    pub fn read(&mut self, socket: &TcpStream, len: usize) -> usize {
+        const MSG_TRUNC: i32 = 0x20;
+        SockRef::from(socket).recv_with_flags(&mut self.0[..len], MSG_TRUNC).unwrap_or(0)
     }
 }

@@ -43,6 +43,22 @@ pub struct Reply<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+/// A message in one frame that is expected again and again.
+#[derive(Debug)]
+pub struct Expected {
+    header: [u8; MAX_HEADER],
+    header_len: usize,
+    frame_len: usize,
+}
+
+impl Expected {
+    /// A plain message of `payload_len` bytes.
+    pub fn new(opcode: Opcode, payload_len: usize) -> Self {
+        let (header, header_len) = Header::new(opcode, payload_len as u64).encode();
+        Self { header, header_len, frame_len: header_len + payload_len }
+    }
+}
+
 /// Cuts one server's bytes into messages.
 #[derive(Debug)]
 pub struct Reader {
@@ -139,6 +155,44 @@ impl Reader {
                     }
                 }
             }));
+        }
+    }
+
+    /// How many `expected` messages stand whole at the front of `input`, from which they are taken. It
+    /// is what [`next`](Self::next) would say of them, at the cost of a look at each header.
+    #[inline]
+    pub fn count(&self, input: &mut &[u8], expected: &Expected) -> u64 {
+        let is_between = self.frame.is_none() && self.message.is_none() && self.cut_len == 0;
+        let header = &expected.header[..expected.header_len];
+        // A comparison of so few bytes is no call, as it would be of slices.
+        let is_alike = |input: &[u8]| {
+            input.len() >= expected.frame_len && header.iter().zip(input).all(|(a, b)| a == b)
+        };
+        let mut count = 0;
+        while is_between && is_alike(input) {
+            *input = &input[expected.frame_len..];
+            count += 1;
+        }
+        count
+    }
+
+    /// Bytes to come whose content makes no difference: the rest of a payload that is only counted, but
+    /// for its last byte, which ends it.
+    pub fn skippable(&self) -> usize {
+        match (self.frame, self.message) {
+            (Some(frame), Some(Message { care: Care::Count, .. }))
+                if !frame.opcode.is_control() =>
+            {
+                usize::try_from(frame.left).unwrap_or(usize::MAX).saturating_sub(1)
+            }
+            _ => 0,
+        }
+    }
+
+    /// As if `len` bytes had come, which are [`skippable`](Self::skippable).
+    pub fn skip(&mut self, len: usize) {
+        if let Some(frame) = &mut self.frame {
+            frame.left -= len as u64;
         }
     }
 
@@ -304,6 +358,59 @@ mod tests {
                 assert_eq!(read(&pieces, care), expected, "in pieces of {size}");
             }
         }
+    }
+
+    #[test]
+    fn expected_messages_are_counted_at_every_cut_as_others_are() {
+        for expected_len in [0, 5, 125, 126, 300] {
+            let lens = [expected_len, expected_len, 7, expected_len, expected_len, expected_len];
+            let (wire, _) = messages(&lens, Care::Count);
+            let expected = Expected::new(Opcode::Binary, expected_len);
+            for cut in 0..=wire.len() {
+                let mut reader = Reader::new(false);
+                let (mut counted, mut others) = (0, Vec::new());
+                for mut input in [&wire[..cut], &wire[cut..]] {
+                    loop {
+                        counted += reader.count(&mut input, &expected);
+                        match reader.next(&mut input, Care::Count).unwrap() {
+                            Some(Item::Message(reply)) => others.push(reply.len),
+                            Some(other) => panic!("{other:?}"),
+                            None => break,
+                        }
+                    }
+                }
+                // Those that are cut are left to `next`.
+                let alike = others.iter().filter(|len| **len == expected_len as u64).count();
+                assert_eq!(counted as usize + alike, 5, "{expected_len}, cut at {cut}");
+                assert!(alike <= 1 && others.contains(&7), "{expected_len}, cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_counts_as_if_it_had_come() {
+        let (wire, expected) = messages(&[3, 70_000, 0, 200], Care::Count);
+        for size in [1, 5, 1_000] {
+            let mut reader = Reader::new(false);
+            let mut seen = Vec::new();
+            let (mut at, mut skipped) = (0, 0);
+            while at < wire.len() {
+                let len = reader.skippable();
+                reader.skip(len);
+                (at, skipped) = (at + len, skipped + len);
+                let end = wire.len().min(at + size);
+                let mut input = &wire[at..end];
+                while let Some(item) = reader.next(&mut input, Care::Count).unwrap() {
+                    seen.push(format!("{item:?}"));
+                }
+                at = end;
+            }
+            assert_eq!(seen, expected, "{size} bytes at a time");
+            assert!(skipped > 68_000, "{skipped}");
+        }
+        let mut reader = Reader::new(false);
+        reader.next(&mut &wire[..10], Care::Read).unwrap();
+        assert_eq!(reader.skippable(), 0, "what is to be read is not skipped");
     }
 
     #[test]

@@ -12,11 +12,11 @@ use chinwag::{
 use mio::{Events, Interest, Poll, Token, Waker, event::Event};
 
 use super::{
-    link::{Dialer, Got, Link, Stage, close_reason, read},
+    link::{Dialer, Got, Link, Nowhere, Stage, close_reason, read},
     outbox::Cycle,
     payload::frame,
     process,
-    reader::{Item, Reader, Reply},
+    reader::{Care, Expected, Item, Reader, Reply},
     run::{Plan, Share},
     tally::{Control, Count, Phase, State, Tally},
 };
@@ -46,6 +46,14 @@ pub trait Mode {
 
     /// The run took a step, to `turn.phase`.
     fn entered(&mut self, _links: &mut Links<Self::Note>, _turn: &mut Turn<'_>) {}
+
+    /// The message that mostly comes, where there is such a one: it is counted, and not read.
+    fn expected(&self) -> Option<&Expected> {
+        None
+    }
+
+    /// `count` of them came.
+    fn heard_expected(&mut self, _note: &mut Self::Note, _count: u64, _turn: &mut Turn<'_>) {}
 
     /// A message came.
     fn heard(&mut self, _note: &mut Self::Note, _reply: &Reply<'_>, _turn: &mut Turn<'_>) {}
@@ -92,6 +100,13 @@ pub enum Fate {
 /// Bytes of the buffer that all connections of a thread are read into.
 const BUFFER: usize = 256 << 10;
 
+/// Bytes read at a time where large messages are expected: enough for a header, so that the rest can be
+/// skipped.
+const HEAD: usize = 512;
+
+/// Bytes of payload from which on skipping costs less than reading.
+const WORTH_SKIPPING: usize = 8 << 10;
+
 /// Reads of one connection before others have their turn.
 const READS: usize = 8;
 
@@ -130,6 +145,7 @@ pub struct Worker<'c, M: Mode> {
     /// Connections with more to read.
     again: Vec<usize>,
     buffer: Box<[u8]>,
+    nowhere: Nowhere,
     phase: Phase,
     /// When the phase began, and when deadlines were looked at last.
     entered: u64,
@@ -170,6 +186,7 @@ impl<'c, M: Mode> Worker<'c, M> {
             failures: 0,
             again: Vec::new(),
             buffer: vec![0; BUFFER].into(),
+            nowhere: Nowhere::default(),
             phase: Phase::Opening,
             entered: 0,
             swept: 0,
@@ -185,10 +202,11 @@ impl<'c, M: Mode> Worker<'c, M> {
     pub fn run(mut self) -> io::Result<Tally> {
         let mut events = Events::with_capacity(1_024);
         loop {
-            self.step();
+            let now = self.control.now();
+            self.step(now);
             self.dial();
-            self.sweep();
-            let wait = self.due();
+            self.sweep(now);
+            let wait = self.due(now);
             let settled = self.opening == 0 && (self.fresh.is_empty() || self.gave_up());
             let state = match (settled, self.open) {
                 (false, _) => State::Busy,
@@ -196,7 +214,7 @@ impl<'c, M: Mode> Worker<'c, M> {
                 (true, 0) => State::Empty,
             };
             self.control.publish(self.thread, &self.tally, state, self.phase);
-            if self.is_done() {
+            if self.is_done(now) {
                 return Ok(self.tally);
             }
             match self.poll.poll(&mut events, Some(wait)) {
@@ -218,12 +236,12 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Takes the steps of the run, each of them, also where two come at once.
-    fn step(&mut self) {
+    fn step(&mut self, now: u64) {
         let phase = self.control.phase();
         while self.phase < phase {
             self.phase = self.phase.next();
-            self.entered = self.control.now();
-            let mut turn = Turn { now: self.entered, phase: self.phase, tally: &mut self.tally };
+            self.entered = now;
+            let mut turn = Turn { now, phase: self.phase, tally: &mut self.tally };
             self.mode.entered(&mut self.links, &mut turn);
             if self.phase == Phase::Leave {
                 self.leave();
@@ -240,8 +258,8 @@ impl<'c, M: Mode> Worker<'c, M> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        let waited = self.control.now() - self.entered;
+    fn is_done(&self, now: u64) -> bool {
+        let waited = now - self.entered;
         self.phase == Phase::Leave && (self.opening + self.open == 0 || waited > GOODBYE)
     }
 
@@ -280,8 +298,7 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Gives up what takes too long.
-    fn sweep(&mut self) {
-        let now = self.control.now();
+    fn sweep(&mut self, now: u64) {
         if now - self.swept < SWEEP {
             return;
         }
@@ -302,8 +319,7 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Lets the mode do what is due; gives how long to wait for events.
-    fn due(&mut self) -> Duration {
-        let now = self.control.now();
+    fn due(&mut self, now: u64) -> Duration {
         if let Some(since) = self.spinning.take() {
             self.tally.add(Count::Spun, now - since);
         }
@@ -334,7 +350,9 @@ impl<'c, M: Mode> Worker<'c, M> {
                     Ok(None) => {}
                 }
             }
-            link.flush();
+            if link.outbox.len() > 0 {
+                link.flush();
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(at, event.is_read_closed());
@@ -346,7 +364,19 @@ impl<'c, M: Mode> Worker<'c, M> {
     fn read(&mut self, at: usize, to_the_end: bool) {
         for _ in 0..READS {
             let Some(link) = &mut self.links[at] else { return };
-            let len = match read(&mut link.socket, &mut self.buffer) {
+            let skippable = link.reader.skippable().min(Nowhere::MOST);
+            if link.is_large && skippable >= WORTH_SKIPPING {
+                let skipped = self.nowhere.read(&link.socket, skippable);
+                link.reader.skip(skipped);
+                if skipped == skippable {
+                    continue;
+                }
+                if skipped > 0 && !to_the_end {
+                    return;
+                }
+            }
+            let want = if link.is_large && link.care == Care::Count { HEAD } else { BUFFER };
+            let len = match read(&mut link.socket, &mut self.buffer[..want]) {
                 Got::Bytes(len) => len,
                 Got::Nothing => return,
                 Got::End => {
@@ -362,8 +392,10 @@ impl<'c, M: Mode> Worker<'c, M> {
                 Got::Fault(error) => return self.decide(at, Fate::Lost(error.to_string())),
             };
             let fate = self.hear(at, len);
-            self.decide(at, fate);
-            if len < self.buffer.len() && !to_the_end {
+            if fate != Fate::Stay {
+                self.decide(at, fate);
+            }
+            if len < want && !to_the_end {
                 return;
             }
         }
@@ -398,7 +430,11 @@ impl<'c, M: Mode> Worker<'c, M> {
         }
         let mut input = &*input;
         let is_open = link.is_open();
-        loop {
+        if let Some(expected) = mode.expected().filter(|_| link.care == Care::Count) {
+            let count = link.reader.count(&mut input, expected);
+            mode.heard_expected(&mut link.note, count, &mut turn);
+        }
+        while !input.is_empty() {
             match link.reader.next(&mut input, link.care) {
                 Ok(None) => break,
                 Ok(Some(Item::Message(reply))) => mode.heard(&mut link.note, &reply, &mut turn),
