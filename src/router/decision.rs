@@ -51,6 +51,16 @@ impl<S> Accept<S> {
         self.headers.push((name, value.into()));
         self
     }
+
+    /// Adds headers, such as one that there may be: as [`with_header`](Self::with_header).
+    #[must_use]
+    pub fn with_headers<V: Into<Cow<'static, str>>>(
+        mut self,
+        headers: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (name, value.into())));
+        self
+    }
 }
 
 impl<S> fmt::Debug for Accept<S> {

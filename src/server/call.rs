@@ -211,6 +211,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.context.tasks.clone()
     }
 
+    fn is_full(&self) -> bool {
+        self.link.full
+    }
+
     fn buffered(&self) -> usize {
         self.context.output.len() - self.start + self.link.backlog()
     }

@@ -13,7 +13,7 @@ use crate::{
         handshake::HeadReader,
     },
     router::{Opening, Verdict},
-    service::{Ear, PeerId, Service, TaskId, Tasks},
+    service::{Ear, PeerId, Service, Task},
     slab::Key,
 };
 
@@ -41,18 +41,6 @@ pub(super) struct Decision {
     /// What it has come to, once it has.
     pub(super) verdict: Rc<Cell<Option<Verdict>>>,
     pub(super) task: Task,
-}
-
-/// A task that is dropped with this.
-pub(super) struct Task {
-    pub(super) tasks: Tasks,
-    pub(super) id: TaskId,
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.tasks.cancel(self.id);
-    }
 }
 
 /// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.

@@ -14,7 +14,7 @@ use super::{
     call::Call,
     context::Context,
     mailbox::Admission,
-    peer::{Decision, Link, Peer, Stage, Task},
+    peer::{Decision, Link, Peer, Stage},
     socket::Socket,
     topics::Hear,
 };
@@ -209,7 +209,6 @@ impl<'a, S: Socket> Serving<'a, S> {
             let _done = done;
             tell.set(Some(deciding.await));
         });
-        let task = Task { id: task, tasks };
         self.link.paused = true;
         *self.stage = Stage::Deciding(Box::new(Decision { opening, verdict, task }));
     }

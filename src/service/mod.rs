@@ -16,7 +16,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use answer::Answer;
 pub use request::{Headers, OwnedRequest, Param, Request};
-pub use tasks::{Alarm, Entered, TaskId, Tasks};
+pub use tasks::{Alarm, Entered, Task, TaskId, Tasks};
 pub use topic::{
     Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
     TopicId,
@@ -196,6 +196,12 @@ impl<'a> Peer<'a> {
         self.0.tasks()
     }
 
+    /// Whether so much waits for the peer that it is not read from; then
+    /// [`Service::drained`] is called once that has changed.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
     /// Bytes sent to this peer that its socket has not taken yet.
     pub fn buffered(&self) -> usize {
         self.0.buffered()
@@ -224,6 +230,7 @@ pub trait Outgoing {
     fn pause_reading(&mut self);
     fn resume_reading(&mut self);
     fn tasks(&self) -> Tasks;
+    fn is_full(&self) -> bool;
     fn buffered(&self) -> usize;
     fn handle(&self) -> PeerHandle;
 }
