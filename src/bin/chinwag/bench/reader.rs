@@ -117,7 +117,22 @@ impl Reader {
     ///
     /// # Errors
     /// The rule that the server broke. Whether text is UTF-8 is not looked at.
+    #[inline]
     pub fn next<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        care: Care,
+    ) -> Result<Option<Item<'s>>, ProtocolError> {
+        if self.is_between()
+            && let Some(reply) = whole(input, care)
+        {
+            return Ok(Some(Item::Message(reply)));
+        }
+        self.next_in_pieces(input, care)
+    }
+
+    /// As [`next`](Self::next), for whatever may come.
+    fn next_in_pieces<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
         care: Care,
@@ -162,7 +177,7 @@ impl Reader {
     /// is what [`next`](Self::next) would say of them, at the cost of a look at each header.
     #[inline]
     pub fn count(&self, input: &mut &[u8], expected: &Expected) -> u64 {
-        let is_between = self.frame.is_none() && self.message.is_none() && self.cut_len == 0;
+        let is_between = self.is_between();
         let header = &expected.header[..expected.header_len];
         // A comparison of so few bytes is no call, as it would be of slices.
         let is_alike = |input: &[u8]| {
@@ -194,6 +209,11 @@ impl Reader {
         if let Some(frame) = &mut self.frame {
             frame.left -= len as u64;
         }
+    }
+
+    /// Whether what comes next is the first frame of a message, or a control frame.
+    fn is_between(&self) -> bool {
+        self.frame.is_none() && self.message.is_none() && self.cut_len == 0
     }
 
     /// The next header, or `None` where `input` has not all of it.
@@ -275,6 +295,34 @@ impl Reader {
         self.message = None;
         Ok(Some(Done::Message { message, whole }))
     }
+}
+
+/// The message at the front of `input`, where it is what most are: all there, in one frame, plain and
+/// shorter than 64 KiB.
+#[inline]
+fn whole<'i>(input: &mut &'i [u8], care: Care) -> Option<Reply<'i>> {
+    let ([first, short_len], rest) = input.split_first_chunk()?;
+    let opcode = match first {
+        0x81 => Opcode::Text,
+        0x82 => Opcode::Binary,
+        _ => return None,
+    };
+    let (len, rest) = match short_len {
+        0..=125 => (usize::from(*short_len), rest),
+        126 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_be_bytes(*len)), rest)
+        }
+        127.. => return None,
+    };
+    // §5.2: what is not in its shortest form is an error, and masked would be one too.
+    if *short_len == 126 && len < 126 {
+        return None;
+    }
+    let (payload, rest) = rest.split_at_checked(len)?;
+    *input = rest;
+    let payload = (care == Care::Read).then_some(payload);
+    Some(Reply { opcode, compressed: false, len: len as u64, payload })
 }
 
 #[cfg(test)]
