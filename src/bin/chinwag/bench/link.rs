@@ -243,13 +243,33 @@ impl Nowhere {
     /// Whether the system can do this: Linux drops what it reads from TCP with this flag.
     pub const WORKS: bool = cfg!(target_os = "linux");
 
-    /// Most bytes dropped at once.
-    pub const MOST: usize = 1 << 20;
+    /// Bytes dropped at once at most, and at least, as less is read for the same price.
+    const MOST: usize = 1 << 20;
+    const LEAST: usize = 8 << 10;
 
-    /// Drops up to `len` bytes, which is at most [`MOST`](Self::MOST); gives how many. None where there are none, or something is wrong, which
-    /// the next read will tell.
-    pub fn read(&mut self, socket: &TcpStream, len: usize) -> usize {
+    /// Drops what `link` has of a payload that nobody looks at.
+    pub fn skip<N>(&mut self, link: &mut Link<N>) -> Skipped {
         const MSG_TRUNC: i32 = 0x20;
-        SockRef::from(socket).recv_with_flags(&mut self.0[..len], MSG_TRUNC).unwrap_or(0)
+        let wanted = link.reader.skippable().min(Self::MOST);
+        if !link.is_large || wanted < Self::LEAST {
+            return Skipped::Nothing;
+        }
+        let room = &mut self.0[..wanted];
+        // What is wrong is told by the next read.
+        let skipped = SockRef::from(&link.socket).recv_with_flags(room, MSG_TRUNC).unwrap_or(0);
+        link.reader.skip(skipped);
+        match skipped {
+            0 => Skipped::Nothing,
+            _ if skipped == wanted => Skipped::All,
+            _ => Skipped::Some,
+        }
     }
+}
+
+/// How much of what was to be skipped was there.
+pub enum Skipped {
+    All,
+    /// Not all of it: the socket is empty now.
+    Some,
+    Nothing,
 }

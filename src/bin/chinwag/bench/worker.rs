@@ -3,7 +3,7 @@
 //! What is done on the connections is the [`Mode`]'s affair; that they are opened, read, written and
 //! ended is the same for all modes.
 
-use std::{io, mem, rc::Rc, time::Duration};
+use std::{io, mem, time::Duration};
 
 use chinwag::{
     Opcode,
@@ -12,90 +12,14 @@ use chinwag::{
 use mio::{Events, Interest, Poll, Token, Waker, event::Event};
 
 use super::{
-    link::{Dialer, Got, Link, Nowhere, Stage, close_reason, read},
-    outbox::Cycle,
+    link::{Dialer, Got, Link, Nowhere, Skipped, Stage, close_reason, read},
+    mode::{Fate, Links, Mode, Turn},
     payload::frame,
     process,
-    reader::{Care, Expected, Item, Reader, Reply},
+    reader::{Care, Item, Reader},
     run::{Plan, Share},
     tally::{Control, Count, Phase, State, Tally},
 };
-
-/// What is done on the connections of one thread.
-pub trait Mode {
-    /// What is kept for each connection.
-    type Note: Default;
-
-    /// Whether a connection that has ended is followed by a new one.
-    const RENEWS: bool = false;
-
-    /// The frames to be sent again and again on a connection that compresses with a window of
-    /// `window_bits`, or not at all.
-    fn cycle(&mut self, window_bits: Option<u8>) -> Rc<Cycle>;
-
-    /// The connection in `slot` is open; it compresses with a window of `window_bits`, or not at all.
-    fn opened(
-        &mut self,
-        _slot: usize,
-        _window_bits: Option<u8>,
-        _link: &mut Link<Self::Note>,
-        _turn: &mut Turn<'_>,
-    ) -> Fate {
-        Fate::Stay
-    }
-
-    /// The run took a step, to `turn.phase`.
-    fn entered(&mut self, _links: &mut Links<Self::Note>, _turn: &mut Turn<'_>) {}
-
-    /// The message that mostly comes, where there is such a one: it is counted, and not read.
-    fn expected(&self) -> Option<&Expected> {
-        None
-    }
-
-    /// `count` of them came.
-    fn heard_expected(&mut self, _note: &mut Self::Note, _count: u64, _turn: &mut Turn<'_>) {}
-
-    /// A message came.
-    fn heard(&mut self, _note: &mut Self::Note, _reply: &Reply<'_>, _turn: &mut Turn<'_>) {}
-
-    /// All that one read has brought was heard.
-    fn settled(&mut self, _link: &mut Link<Self::Note>, _turn: &mut Turn<'_>) -> Fate {
-        Fate::Stay
-    }
-
-    /// A connection that this mode has closed is gone.
-    fn left(&mut self, _note: &Self::Note, _turn: &mut Turn<'_>) {}
-
-    /// Does what is due by now; gives how long there is nothing to do, where that is known.
-    fn due(&mut self, _links: &mut Links<Self::Note>, _turn: &mut Turn<'_>) -> Option<Duration> {
-        None
-    }
-}
-
-/// The connections of a thread, each in its slot.
-pub type Links<N> = Vec<Option<Link<N>>>;
-
-/// What a mode is told with each call.
-pub struct Turn<'a> {
-    /// Nanoseconds since the run began.
-    pub now: u64,
-    pub phase: Phase,
-    pub tally: &'a mut Tally,
-}
-
-/// What becomes of a connection.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Fate {
-    Stay,
-    /// Close it as §7.1.2 has it.
-    Close,
-    /// Reset it.
-    Abort,
-    /// It has ended, as was wished.
-    Left,
-    /// It has ended, and should not have.
-    Lost(String),
-}
 
 /// Bytes of the buffer that all connections of a thread are read into.
 const BUFFER: usize = 256 << 10;
@@ -103,9 +27,6 @@ const BUFFER: usize = 256 << 10;
 /// Bytes read at a time where large messages are expected: enough for a header, so that the rest can be
 /// skipped.
 const HEAD: usize = 512;
-
-/// Bytes of payload from which on skipping costs less than reading.
-const WORTH_SKIPPING: usize = 8 << 10;
 
 /// Reads of one connection before others have their turn.
 const READS: usize = 8;
@@ -116,7 +37,7 @@ const OPENING: usize = 100;
 /// Failures in a row after which no more connections are tried.
 const FAILURES: usize = 100;
 
-/// How often that is looked at, and how long a wait is at most: nanoseconds.
+/// How often deadlines are looked at, and how long a wait for events is at most: nanoseconds.
 const SWEEP: u64 = 100_000_000;
 
 /// How long the goodbye at the end may take for all connections: nanoseconds.
@@ -265,8 +186,8 @@ impl<'c, M: Mode> Worker<'c, M> {
 
     /// Opens connections where there are slots for them.
     fn dial(&mut self) {
-        let may = self.phase < if M::RENEWS { Phase::Drain } else { Phase::WarmUp };
-        while may && self.opening < OPENING && !self.gave_up() {
+        let last = if M::RENEWS { Phase::Measure } else { Phase::Opening };
+        while self.phase <= last && self.opening < OPENING && !self.gave_up() {
             let Some(at) = self.fresh.pop() else { return };
             let now = self.control.now();
             let dialled = self.dialer.dial(self.first + at).and_then(|mut socket| {
@@ -364,29 +285,17 @@ impl<'c, M: Mode> Worker<'c, M> {
     fn read(&mut self, at: usize, to_the_end: bool) {
         for _ in 0..READS {
             let Some(link) = &mut self.links[at] else { return };
-            let skippable = link.reader.skippable().min(Nowhere::MOST);
-            if link.is_large && skippable >= WORTH_SKIPPING {
-                let skipped = self.nowhere.read(&link.socket, skippable);
-                link.reader.skip(skipped);
-                if skipped == skippable {
-                    continue;
-                }
-                if skipped > 0 && !to_the_end {
-                    return;
-                }
+            match self.nowhere.skip(link) {
+                Skipped::All => continue,
+                Skipped::Some if !to_the_end => return,
+                Skipped::Some | Skipped::Nothing => {}
             }
             let want = if link.is_large && link.care == Care::Count { HEAD } else { BUFFER };
             let len = match read(&mut link.socket, &mut self.buffer[..want]) {
                 Got::Bytes(len) => len,
                 Got::Nothing => return,
                 Got::End => {
-                    let fate = match link.stage {
-                        Stage::Closing => Fate::Left,
-                        Stage::Connecting | Stage::Shaking(_) => {
-                            Fate::Lost("the server ended TCP before its answer".into())
-                        }
-                        Stage::Open => Fate::Lost("the server ended TCP without a Close".into()),
-                    };
+                    let fate = end_of_tcp(&link.stage);
                     return self.decide(at, fate);
                 }
                 Got::Fault(error) => return self.decide(at, Fate::Lost(error.to_string())),
@@ -498,5 +407,16 @@ impl<'c, M: Mode> Worker<'c, M> {
             Some(_) => {}
             None => self.mode.left(&link.note, &mut turn),
         }
+    }
+}
+
+/// What the end of TCP means at a stage of the connection.
+fn end_of_tcp(stage: &Stage) -> Fate {
+    match stage {
+        Stage::Closing => Fate::Left,
+        Stage::Connecting | Stage::Shaking(_) => {
+            Fate::Lost("the server ended TCP before its answer".into())
+        }
+        Stage::Open => Fate::Lost("the server ended TCP without a Close".into()),
     }
 }
