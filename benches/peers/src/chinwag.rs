@@ -2,14 +2,14 @@
 
 use std::io;
 
-use chinwag::{Limits, Message, Peer, Request, Router, Server, Service, Topic};
+use chinwag::{Message, Peer, Request, Router, Server, Service, Topic};
 
 use crate::{Work, announce};
 
 /// More than the load ever opens.
 const CONNECTIONS: usize = 100_000;
 
-pub fn serve(work: Work) -> io::Result<()> {
+pub fn serve(work: Work, workers: usize) -> io::Result<()> {
     let topic = Topic::new();
     let router = match work {
         Work::Echo => Router::new().service("/", |_: &Request<'_>| Echo),
@@ -17,9 +17,8 @@ pub fn serve(work: Work) -> io::Result<()> {
     };
     let server = Server::builder()
         .router(router)
-        .workers(1)
+        .workers(workers)
         .max_connections(CONNECTIONS)
-        .limits(Limits::default())
         .bind("127.0.0.1:0")?;
     announce(server.local_addr())?;
     server.run()

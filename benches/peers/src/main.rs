@@ -1,12 +1,12 @@
 //! Servers that do the same work, each the way its library wants it done: one thread, one core.
 //!
 //! ```text
-//! chinwag-against-peers NAME echo|broadcast [--deflate]
+//! chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N]
 //! ```
 //!
 //! The first line on stdout is the address. `echo` sends each message back; in `broadcast` everyone
 //! connected hears every message, its sender too. `--deflate` agrees to compress (RFC 7692), where the
-//! library can. A server ends when it is killed.
+//! library can; `--workers` is chinwag's alone. A server ends when it is killed.
 
 mod axum;
 mod chinwag;
@@ -41,15 +41,21 @@ const BACKLOG: u32 = 4096;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (name, work, deflate) = match args[..] {
-        [name, "echo"] => (name, Work::Echo, false),
-        [name, "echo", "--deflate"] => (name, Work::Echo, true),
-        [name, "broadcast"] => (name, Work::Broadcast, false),
+    let (name, work, options) = match args[..] {
+        [name, "echo", ref options @ ..] => (name, Work::Echo, options),
+        [name, "broadcast", ref options @ ..] => (name, Work::Broadcast, options),
         _ => return usage(),
     };
+    let (deflate, workers) = match *options {
+        [] => (false, Some(1)),
+        ["--deflate"] if work == Work::Echo => (true, Some(1)),
+        ["--workers", workers] if name == "chinwag" => (false, workers.parse().ok()),
+        _ => return usage(),
+    };
+    let Some(workers) = workers else { return usage() };
     let result = match (name, deflate) {
         ("floor", false) => floor::serve(work),
-        ("chinwag", false) => chinwag::serve(work),
+        ("chinwag", false) => chinwag::serve(work, workers),
         ("axum", false) => on_tokio(|listener| axum::serve(listener, work)),
         ("fastwebsockets", false) => on_tokio(|listener| fastwebsockets::serve(listener, work)),
         ("sockudo-ws", _) => on_tokio(|listener| sockudo::serve(listener, work, deflate)),
@@ -68,7 +74,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "chinwag-against-peers NAME echo|broadcast [--deflate]\n\
+        "chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N]\n\
          NAME: floor chinwag axum fastwebsockets sockudo-ws tokio-tungstenite yawc; \
          those that compress: sockudo-ws yawc"
     );

@@ -1,0 +1,123 @@
+"""Measuring: the load on each server in turn, again and again."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+from . import check
+from .servers import Failure
+from .works import CHINWAG, TWO
+
+# Seconds of load before what counts.
+WARM_UP = 0.4
+
+# Seconds that a run may take beyond what was asked for: connecting, and hanging.
+PATIENCE = 60
+
+
+class Bench:
+    """The load generator, on a core of its own."""
+
+    def __init__(self, binary, core, servers, seconds, quick):
+        self.binary, self.core, self.servers = binary, core, servers
+        self.seconds, self.quick = seconds, quick
+
+    def look(self, name, work):
+        """Sees that a server does what is asked of it: nobody is fast at the wrong thing."""
+        server = self.servers.start(name, work)
+        url, _, path = server.url.removeprefix("ws://").partition("/")
+        try:
+            if work.serves == "broadcast":
+                check.broadcast(url, path)
+            else:
+                size = work.options.get("size", 20)
+                text = ("ä€🙂x" if work.options.get("kind") == "non-ascii" else "abc ") * (size // 4)
+                check.echo(url, path, text[: size // 1], work.deflate)
+        except (OSError, AssertionError, ValueError) as error:
+            raise Failure(f"{name} fails at {work.title}: {error}") from error
+        finally:
+            server.stop()
+
+    def measure(self, name, work):
+        """One sample: what the generator has found."""
+        server = self.servers.start(name, work)
+        try:
+            if work.mode == "idle":
+                return self.rest(server, work)
+            found = self.load(server, work)
+            return {
+                "cpu": found["server_cpu_us_per_message"],
+                "rate": found["messages_per_second"],
+                "p50": found["latency_us"]["p50"],
+                "p99": found["latency_us"]["p99"],
+                "bottleneck": found["bottleneck"],
+            }
+        finally:
+            server.stop()
+
+    def rest(self, server, work):
+        """The memory that connections at rest cost, beyond that of a server that has had some."""
+        url, _, path = server.url.removeprefix("ws://").partition("/")
+        check.echo(url, path, "warm")
+        before = server.resident()
+        found = self.load(server, work)
+        count = work.connections(self.quick)
+        return {"bytes": (found["server_memory_bytes"] - before) / count}
+
+    def load(self, server, work):
+        options = {**work.options, **(work.quick or {})} if self.quick else work.options
+        flags = []
+        for name, value in options.items():
+            flags.append("--" + name.replace("_", "-"))
+            if value is not True:
+                flags.append(str(value))
+        command = [
+            *("taskset", "-c", str(self.core), self.binary, "bench", work.mode, server.url, *flags),
+            *("--duration", f"{round(self.seconds * 1000)}ms"),
+            *("--warm-up", f"{round(WARM_UP * 1000)}ms"),
+            *("--pid", str(server.pid), "--json"),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=self.seconds + PATIENCE
+        )
+        if done.returncode:
+            line = " ".join(map(str, command))
+            raise Failure(f"{line}\n{done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+
+def all_works(bench, works, names, rounds):
+    """Samples of all the work: `{work: {server: [sample, …]}}`, interleaved round by round."""
+    samples = {}
+    for work in works:
+        chosen = [name for name in work.servers if name in names or name in (CHINWAG, TWO)]
+        if not bench.quick or work is works[0]:
+            for name in chosen:
+                bench.look(name, work)
+        samples[work.name] = {name: [] for name in chosen}
+        times = max(1, round(rounds * work.rounds))
+        for turn in range(times):
+            # Each round begins with another one, so that nobody always comes after the same.
+            for name in chosen[turn % len(chosen) :] + chosen[: turn % len(chosen)]:
+                samples[work.name][name].append(bench.measure(name, work))
+        tell(work, samples[work.name])
+    return samples
+
+
+def median(samples, key):
+    return statistics.median(sample[key] for sample in samples)
+
+
+def ratio(samples, others, key):
+    """How many times `others` these are: the median over the rounds, in which both had their turn."""
+    return statistics.median(a[key] / b[key] for a, b in zip(samples, others))
+
+
+def tell(work, samples):
+    key = "bytes" if work.mode == "idle" else "cpu"
+    told = [f"{name} {median(all_of_it, key):,.2f}" for name, all_of_it in samples.items()]
+    load = os.getloadavg()[0]
+    print(f"{time.strftime('%H:%M:%S')} {work.title}: {', '.join(told)} (load {load:.1f})", file=sys.stderr)

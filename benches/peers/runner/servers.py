@@ -1,0 +1,174 @@
+"""The servers: how they are built, started and stopped, and which versions they have."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .works import CHINWAG, FLOOR, RUST, TWO
+
+HERE = Path(__file__).resolve().parent.parent
+ROOT = HERE.parent.parent
+
+# How long a server may take to say its address, or to go away.
+PATIENCE = 10
+
+# What each is, and how it is set up where that is not the default.
+SETTINGS = {
+    FLOOR: "mio; answers with frames prepared beforehand, parses nothing: what the system calls cost",
+    CHINWAG: "`chinwag serve --workers 1 --log off`, /echo; in broadcast a `Topic`",
+    "bun": "`Bun.serve`, that is uWebSockets; `subscribe` and `publish`; compressed: `shared`",
+    "fastwebsockets": "over hyper, `FragmentCollector`, unconstrained; in broadcast behind a `BufWriter`",
+    "sockudo-ws": "defaults, `feed` and `flush`; compressed: level 6, no takeover",
+    "tokio-tungstenite": "defaults (buffers of 128 KiB), `feed` and `flush`",
+    "axum": "defaults, `feed` and `flush`, over hyper",
+    "yawc": "read buffer 128 KiB, UTF-8 checked, `feed` and `flush`; compressed: level 6, a pool, no takeover",
+    "ws": "with `bufferutil`; compressed: level 6, no takeover, no threshold",
+}
+
+
+class Failure(Exception):
+    """Something that ends the run, told in one line."""
+
+
+@dataclass
+class Server:
+    """A server that runs."""
+
+    process: subprocess.Popen
+    url: str
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def resident(self):
+        """Bytes of memory it has."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Rss:\s+(\d+) kB", rollup, re.M)[1]) << 10
+
+    def evenness(self):
+        """Sockets that each of its pollers watches."""
+        counts = []
+        for info in Path(f"/proc/{self.pid}/fdinfo").iterdir():
+            try:
+                watched = info.read_text().count("\ntfd:")
+            except OSError:
+                continue
+            if watched > 2:
+                counts.append(watched)
+        return counts
+
+    def stop(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+class Servers:
+    """Everything there is to start."""
+
+    def __init__(self, core, chinwag):
+        self.core = core
+        self.binary = chinwag or target(ROOT) / "chinwag"
+        self.peers = target(HERE) / "chinwag-against-peers"
+
+    def start(self, name, work):
+        """Starts the server `name` for this work, on its core alone."""
+        command, path = self.command(name, work)
+        process = subprocess.Popen(
+            ["taskset", "-c", str(self.core), *command],
+            cwd=HERE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = process.stdout.readline().strip()
+        if "://" not in line:
+            process.kill()
+            raise Failure(f"{name} did not start: {' '.join(map(str, command))}")
+        return Server(process, f"ws://{line.partition('://')[2].rstrip('/')}/{path}")
+
+    def command(self, name, work):
+        """The command line, and the path that is served."""
+        if name in (CHINWAG, TWO):
+            workers = ["--workers", "2" if name == TWO else "1"]
+            if work.serves == "broadcast":
+                return [self.peers, CHINWAG, work.serves, *workers], ""
+            return [self.binary, "serve", "--listen", "127.0.0.1:0", "--log", "off", *workers], "echo"
+        deflate = ["--deflate"] if work.deflate else []
+        if name == "ws":
+            return ["node", HERE / "servers/ws.mjs", work.serves, *deflate], ""
+        if name == "bun":
+            return [bun(), HERE / "servers/bun.js", work.serves, *deflate], ""
+        return [self.peers, name, work.serves, *deflate], ""
+
+
+def target(package):
+    return Path(os.environ.get("CARGO_TARGET_DIR", package / "target")) / "release"
+
+
+def bun():
+    # Where its package may not run its script, the program is still where that would take it from.
+    for place in ("node_modules/bun/bin/bun.exe", "node_modules/@oven/bun-linux-*/bin/bun"):
+        for path in HERE.glob(place):
+            if path.stat().st_size > 1 << 20:
+                return path
+    raise Failure("npm has brought no bun for this machine")
+
+
+def prepare(names):
+    """Installs and builds what these servers need, and the load generator."""
+    for tool in ("cargo", "taskset"):
+        if not shutil.which(tool):
+            raise Failure(f"there is no {tool}")
+    build(ROOT, "--bin", "chinwag")
+    build(HERE)
+    if {"ws", "bun"} & set(names):
+        if not shutil.which("npm"):
+            raise Failure("there is no npm: install it, or leave ws and bun out with --peers")
+        quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel", "error"]
+        run(["npm", "install", *quiet], HERE)
+
+
+def build(package, *options):
+    run(["cargo", "build", "--release", "--locked", "--quiet", *options], package)
+
+
+def run(command, place):
+    print("  " + " ".join(command), file=sys.stderr)
+    if subprocess.run(command, cwd=place, stdout=sys.stderr, stdin=subprocess.DEVNULL).returncode:
+        raise Failure(f"failed: {' '.join(command)}")
+
+
+def versions(names):
+    """The version of each server, and of what made them."""
+    lock = (HERE / "Cargo.lock").read_text()
+    crate = lambda name: re.search(rf'^name = "{name}"\nversion = "(.+)"', lock, re.M)[1]
+    npm = json.loads((HERE / "package.json").read_text())["dependencies"]
+    commit = output("git", "describe", "--always", "--dirty")
+    found = {CHINWAG: f"{crate('chinwag')} at {commit}", FLOOR: f"mio {crate('mio')}"}
+    found |= {name: crate(name) for name in RUST} | npm
+    found["fastwebsockets"] += f", hyper {crate('hyper')}"
+    found["ws"] += f", Node {output('node', '--version')}" if "ws" in names else ""
+    tools = f"{output('rustc', '--version')}, fat LTO, one codegen unit; tokio {crate('tokio')}"
+    return {name: found[name] for name in names if name in found}, tools
+
+
+def machine():
+    """The processor, the cores, the kernel."""
+    cpu = re.search(r"^model name\s*: (.+)", Path("/proc/cpuinfo").read_text(), re.M)
+    virtual = " (virtual machine)" if " hypervisor" in Path("/proc/cpuinfo").read_text() else ""
+    name = cpu[1] if cpu else platform.machine()
+    return f"{name}{virtual}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def output(*command):
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"

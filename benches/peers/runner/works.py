@@ -1,0 +1,112 @@
+"""What is measured: each piece of work, who does it, and what is wanted of chinwag."""
+
+from dataclasses import dataclass, field
+
+FLOOR = "floor"
+CHINWAG = "chinwag"
+
+RUST = ["fastwebsockets", "sockudo-ws", "tokio-tungstenite", "axum", "yawc"]
+PEERS = ["bun", *RUST, "ws"]
+COMPRESSING = ["bun", "sockudo-ws", "yawc", "ws"]
+
+# chinwag with a second thread.
+TWO = "chinwag, two workers"
+
+ALL = [FLOOR, CHINWAG, *PEERS]
+
+MIB = 1 << 20
+
+# Members of the broadcasts that show how the cost of a delivery grows.
+GROWTH = [100, 1_000, 5_000, 15_000]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table."""
+
+    name: str
+    title: str
+    # The generator's mode and its options.
+    mode: str
+    options: dict
+    servers: list = field(default_factory=lambda: ALL)
+    # What the servers are asked to do.
+    serves: str = "echo"
+    deflate: bool = False
+    # Of the rounds that were asked for; those with many connections have fewer.
+    rounds: float = 1.0
+    # What is left of the options in a quick run; `None` leaves the work out.
+    quick: dict | None = None
+    unit: str = "message"
+
+    def connections(self, quick):
+        options = {**self.options, **(self.quick or {})} if quick else self.options
+        return options.get("connections") or options.get("members")
+
+
+def echo(name, title, connections=100, servers=ALL, quick=None, **options):
+    options = {"connections": connections, **options}
+    return Work(name, title, "echo", options, servers, quick=quick)
+
+
+def broadcast(members, window, name=None, servers=ALL, **more):
+    return Work(
+        name or f"broadcast-{members}-{window}",
+        f"broadcast, {members:,} members, {window} in flight",
+        "broadcast",
+        {"members": members, "senders": 10, "size": 128, "window": window},
+        servers,
+        serves="broadcast",
+        unit="delivery",
+        **more,
+    )
+
+
+def idle(connections, servers=ALL, **more):
+    return Work(
+        f"idle-{connections}",
+        f"{connections:,} connections at rest",
+        "idle",
+        {"connections": connections},
+        servers,
+        rounds=0.2,
+        unit="connection",
+        **more,
+    )
+
+
+def compressed(size, title, **more):
+    options = {"connections": 100, "size": size, "kind": "json", "compress": True}
+    name = f"deflate-{size}"
+    servers = [CHINWAG, *COMPRESSING]
+    return Work(name, f"compressed echo, {title} of JSON", "echo", options, servers, deflate=True, **more)
+
+
+WORKS = [
+    echo("echo-20", "echo, 20 B", size=20),
+    echo("echo-128", "echo, 128 B", size=128, quick={}),
+    echo("echo-1k", "echo, 1 KiB", size=1024),
+    echo("echo-16k", "echo, 16 KiB", size=16 << 10),
+    echo("echo-64k", "echo, 64 KiB", size=64 << 10, quick={}),
+    echo("echo-1m", "echo, 1 MiB", size=MIB, connections=10),
+    echo("echo-64k-non-ascii", "echo, 64 KiB, not ASCII", size=64 << 10, kind="non-ascii"),
+    echo("echo-20-x16", "echo, 20 B, 16 in flight", size=20, in_flight=16),
+    echo("echo-128-x16", "echo, 128 B, 16 in flight", size=128, in_flight=16, quick={}),
+    echo("echo-1000", "echo, 128 B, 1,000 connections", size=128, connections=1000),
+    broadcast(1_000, 1, quick={}),
+    broadcast(1_000, 3),
+    broadcast(10_000, 1, rounds=0.6),
+    broadcast(10_000, 3, rounds=0.6),
+    compressed(128, "128 B", quick={}),
+    compressed(1024, "1 KiB"),
+    compressed(16 << 10, "16 KiB"),
+    Work("handshakes", "handshakes", "connect", {}, unit="handshake", quick={}),
+    idle(5_000, [FLOOR, CHINWAG]),
+    idle(15_000, quick={"connections": 1_000}),
+    *[
+        broadcast(members, 3, name=f"growth-{members}", servers=[FLOOR, CHINWAG], rounds=0.6)
+        for members in GROWTH
+    ],
+    echo("workers-echo", "echo, 128 B, one worker and two", size=128, servers=[CHINWAG, TWO]),
+    broadcast(1_000, 3, name="workers-broadcast", servers=[CHINWAG, TWO]),
+]
