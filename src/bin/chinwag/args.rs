@@ -9,7 +9,7 @@ use clap::{
 };
 use log::LevelFilter;
 
-use crate::quantity;
+use crate::{bench::Bench, quantity};
 
 /// A WebSocket server with a chat on top.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ pub enum Command {
     /// Serves the chat and the test endpoints; the default.
     #[command(after_help = AFTER_HELP, next_line_help = true)]
     Serve(Serve),
+    /// Puts load on a WebSocket server, and tells how fast it is.
+    Bench(Bench),
 }
 
 /// What `serve` takes.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod endpoints;
 mod logger;
 mod quantity;
@@ -21,6 +22,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let status = match Cli::try_parse().map(Cli::into_command) {
         Ok(Command::Serve(options)) => serve(&options),
+        Ok(Command::Bench(options)) => bench(&options),
         Err(error) => explain(error),
     };
     log::logger().flush();
@@ -38,6 +40,14 @@ fn serve(options: &Serve) -> ExitCode {
     match serve::run(server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn bench(options: &bench::Bench) -> ExitCode {
+    match bench::bench(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ bench::Failure::Misuse(_)) => fail(MISUSE, &error.to_string()),
+        Err(error @ bench::Failure::Failed(_)) => fail(1, &error.to_string()),
     }
 }
 
