@@ -33,9 +33,9 @@ class Bench:
             if work.serves == "broadcast":
                 check.broadcast(url, path)
             else:
-                size = work.options.get("size", 20)
-                text = ("ä€🙂x" if work.options.get("kind") == "non-ascii" else "abc ") * (size // 4)
-                check.echo(url, path, text[: size // 1], work.deflate)
+                word = "ä€🙂x" if work.options.get("kind") == "non-ascii" else "abcd"
+                times = work.options.get("size", 20) // len(word.encode())
+                check.echo(url, path, word * times, work.deflate)
         except (OSError, AssertionError, ValueError) as error:
             raise Failure(f"{name} fails at {work.title}: {error}") from error
         finally:
@@ -51,9 +51,9 @@ class Bench:
             return {
                 "cpu": found["server_cpu_us_per_message"],
                 "rate": found["messages_per_second"],
-                "p50": found["latency_us"]["p50"],
                 "p99": found["latency_us"]["p99"],
                 "bottleneck": found["bottleneck"],
+                "sockets": found["sockets"],
             }
         finally:
             server.stop()
@@ -80,13 +80,18 @@ class Bench:
             *("--warm-up", f"{round(WARM_UP * 1000)}ms"),
             *("--pid", str(server.pid), "--json"),
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=self.seconds + PATIENCE
-        )
-        if done.returncode:
-            line = " ".join(map(str, command))
-            raise Failure(f"{line}\n{done.stderr.strip()}")
-        return json.loads(done.stdout)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as process:
+            # Looked at while all are connected.
+            time.sleep(WARM_UP + self.seconds / 2)
+            sockets = server.sockets()
+            try:
+                told, errors = process.communicate(timeout=self.seconds + PATIENCE)
+            finally:
+                process.kill()
+        if process.returncode:
+            raise Failure(f"{' '.join(map(str, command))}\n{errors.strip()}")
+        return {**json.loads(told), "sockets": sockets}
 
 
 def all_works(bench, works, names, rounds):

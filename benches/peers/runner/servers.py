@@ -53,17 +53,15 @@ class Server:
         rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         return int(re.search(r"^Rss:\s+(\d+) kB", rollup, re.M)[1]) << 10
 
-    def evenness(self):
-        """Sockets that each of its pollers watches."""
+    def sockets(self):
+        """How many sockets each of its threads watches, where it watches them by epoll."""
         counts = []
         for info in Path(f"/proc/{self.pid}/fdinfo").iterdir():
             try:
-                watched = info.read_text().count("\ntfd:")
-            except OSError:
-                continue
-            if watched > 2:
-                counts.append(watched)
-        return counts
+                counts.append(info.read_text().count("\ntfd:"))
+            except FileNotFoundError:  # closed meanwhile
+                pass
+        return [count for count in counts if count]
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)

@@ -1,0 +1,120 @@
+"""The results, in Markdown."""
+
+from .measure import median, ratio
+from .servers import SETTINGS
+from .targets import verdicts
+from .works import ALL, FLOOR, TWO
+
+
+def markdown(facts, works, samples):
+    """The whole page: how it was measured, verdicts, tables."""
+    works = [work for work in works if samples.get(work.name)]
+    parts = [HEAD.format(**facts)]
+    judged = verdicts(works, samples)
+    if judged:
+        parts += ["## Targets\n", *targets(judged)]
+    against = [work for work in works if FLOOR in samples[work.name] and work.mode != "idle"]
+    alone = [work for work in works if work not in against and work.mode != "idle"]
+    rest = [work for work in works if work.mode == "idle"]
+    if against:
+        parts += ["## Processor time of the server\n", RATIOS, *table(against, samples, to_floor)]
+    if alone:
+        parts += ["## Processor time where there is no floor\n", MICROS, *table(alone, samples, micros)]
+    timed = against + alone
+    if timed:
+        parts += ["## Messages a second, and how long the slowest hundredth took\n", RATES]
+        parts += table(timed, samples, pace)
+    if rest:
+        parts += ["## Memory at rest\n", MEMORY, *table(rest, samples, memory)]
+    parts += ["## Who was measured\n", *servers(facts["versions"], works, samples)]
+    return "\n".join(parts) + "\n"
+
+
+HEAD = """# chinwag beside its peers
+
+Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
+Each server had one core and the load (`chinwag bench`) another; {rounds} rounds of {seconds} s, each server
+in turn in every round (fewer rounds with 5,000 connections and more). Other load on the machine
+meanwhile: {load}. Figures are medians; ratios are medians of the ratios within a round. Absolute
+figures are good for this machine and this hour only, ratios for longer.
+"""
+
+RATIOS = """The floor in µs a message; all others as multiples of it, in which less is better. In broadcast a
+message is one delivery. The floor writes as soon as it can: where messages gather, who is slower to
+start has more to send at once, and can be below it.
+"""
+
+MICROS = "In µs a message.\n"
+
+RATES = """† the load was as busy as its core allows: the server could do more.
+"""
+
+MEMORY = "Resident bytes that each connection adds.\n"
+
+
+def targets(judged):
+    yield "| work | target | found | |"
+    yield "|---|---|---|---|"
+    for verdict in judged:
+        met = "met" if verdict.met else "**missed**"
+        yield f"| {verdict.work} | {verdict.target} | {verdict.found} | {met} |"
+    met = sum(verdict.met for verdict in judged)
+    yield f"\n{met} of {len(judged)} are met.\n"
+
+
+def table(works, samples, cell):
+    """A row a work, a column a server."""
+    named = {name for work in works for name in samples[work.name]}
+    names = [name for name in [*ALL, TWO] if name in named]
+    yield "| | " + " | ".join(names) + " |"
+    yield "|---" * (len(names) + 1) + "|"
+    for work in works:
+        taken = samples[work.name]
+        cells = [cell(taken, name) if name in taken else "" for name in names]
+        yield f"| {work.title} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+def to_floor(taken, name):
+    if name == FLOOR:
+        return f"{figure(median(taken[FLOOR], 'cpu'))} µs"
+    return f"{ratio(taken[name], taken[FLOOR], 'cpu'):.2f}"
+
+
+def micros(taken, name):
+    return figure(median(taken[name], "cpu"))
+
+
+def pace(taken, name):
+    mark = " †" if any(sample["bottleneck"] for sample in taken[name]) else ""
+    wait = figure(median(taken[name], "p99") / 1000)
+    return f"{figure(median(taken[name], 'rate'))}/s{mark}, {wait} ms"
+
+
+def memory(taken, name):
+    return f"{median(taken[name], 'bytes'):,.0f}"
+
+
+def figure(value):
+    """Three digits that count."""
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def servers(versions, works, samples):
+    yield "| server | version | how |"
+    yield "|---|---|---|"
+    for name, version in versions.items():
+        yield f"| {name} | {version} | {SETTINGS[name]} |"
+    yield "\nAll have TCP_NODELAY on and one thread; those in Rust are one program, built alike.\n"
+    yield "| work | options of the load |"
+    yield "|---|---|"
+    for work in works:
+        flags = " ".join(
+            f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}")
+            for key, value in work.options.items()
+        )
+        yield f"| {work.title} | `{work.mode} {flags}`".rstrip() + " |"
