@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 import os
+import random
 import socket
 import struct
 import zlib
@@ -67,6 +69,7 @@ class Client:
             (size,) = struct.unpack("!H", self.read(2))
         elif size == 127:
             (size,) = struct.unpack("!Q", self.read(8))
+        self.size = size
         payload = self.read(size)
         if first != (0xC1 if self.deflate else 0x81):
             raise ConnectionError(f"a frame that begins with {first:#x}")
@@ -79,7 +82,10 @@ class Client:
 
 
 def echo(url, path, text, deflate=False):
-    """The same text again and again, alone and sixteen at once, is what comes back."""
+    """The same text again and again, alone and sixteen at once, is what comes back.
+
+    Gives the bytes that the payload of an answer has on the wire.
+    """
     client = Client(url, path, deflate)
     # What is sent at once must fit into the buffers between, as nobody reads meanwhile.
     for count in [1, 1, 16 if len(text) <= 1024 else 2]:
@@ -87,6 +93,21 @@ def echo(url, path, text, deflate=False):
         for _ in range(count):
             expect(client.receive(), text)
     client.close()
+    return client.size
+
+
+def sample(size, kind):
+    """About `size` bytes of what the load generator sends by that name."""
+    if kind == "json":
+        dice, words = random.Random(6455), "tea kettle morning people talk answer room window".split()
+        records = []
+        while len(json.dumps(records)) < size - 90:
+            user, room, *text = dice.choices(words, k=5)
+            at = dice.randrange(1_763_000_000, 1_764_000_000)
+            records.append({"user": user, "room": room, "text": " ".join(text), "at": at})
+        return json.dumps(records, separators=(",", ":")).ljust(size)
+    word = "ä€🙂x" if kind == "non-ascii" else "abcd"
+    return word * (size // len(word.encode()))
 
 
 def broadcast(url, path):

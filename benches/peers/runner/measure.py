@@ -26,16 +26,17 @@ class Bench:
         self.seconds, self.quick = seconds, quick
 
     def look(self, name, work):
-        """Sees that a server does what is asked of it: nobody is fast at the wrong thing."""
+        """Sees that a server does what is asked of it: nobody is fast at the wrong thing.
+
+        Gives the bytes of an echo's payload on the wire.
+        """
         server = self.servers.start(name, work)
         url, _, path = server.url.removeprefix("ws://").partition("/")
         try:
             if work.serves == "broadcast":
-                check.broadcast(url, path)
-            else:
-                word = "ä€🙂x" if work.options.get("kind") == "non-ascii" else "abcd"
-                times = work.options.get("size", 20) // len(word.encode())
-                check.echo(url, path, word * times, work.deflate)
+                return check.broadcast(url, path)
+            text = check.sample(work.options.get("size", 20), work.options.get("kind"))
+            return check.echo(url, path, text, work.deflate)
         except (OSError, AssertionError, ValueError) as error:
             raise Failure(f"{name} fails at {work.title}: {error}") from error
         finally:
@@ -99,15 +100,13 @@ def all_works(bench, works, names, rounds):
     samples = {}
     for work in works:
         chosen = [name for name in work.servers if name in names or name in (CHINWAG, TWO)]
-        if not bench.quick or work is works[0]:
-            for name in chosen:
-                bench.look(name, work)
+        wire = {name: bench.look(name, work) for name in chosen}
         samples[work.name] = {name: [] for name in chosen}
         times = max(1, round(rounds * work.rounds))
         for turn in range(times):
             # Each round begins with another one, so that nobody always comes after the same.
             for name in chosen[turn % len(chosen) :] + chosen[: turn % len(chosen)]:
-                samples[work.name][name].append(bench.measure(name, work))
+                samples[work.name][name].append({**bench.measure(name, work), "wire": wire[name]})
         tell(work, samples[work.name])
     return samples
 

@@ -14,13 +14,16 @@ def markdown(facts, works, samples):
     if judged:
         parts += ["## Targets\n", *targets(judged)]
     against = [work for work in works if FLOOR in samples[work.name] and work.mode != "idle"]
-    alone = [work for work in works if work not in against and work.mode != "idle"]
+    deflate = [work for work in works if work.deflate]
+    workers = [work for work in works if TWO in samples[work.name]]
     rest = [work for work in works if work.mode == "idle"]
     if against:
         parts += ["## Processor time of the server\n", RATIOS, *table(against, samples, to_floor)]
-    if alone:
-        parts += ["## Processor time where there is no floor\n", MICROS, *table(alone, samples, micros)]
-    timed = against + alone
+    if deflate:
+        parts += ["## Compressed\n", DEFLATE, *table(deflate, samples, shrunk)]
+    if workers:
+        parts += ["## One worker and two\n", MICROS, *table(workers, samples, micros)]
+    timed = against + deflate
     if timed:
         parts += ["## Messages a second, and how long the slowest hundredth took\n", RATES]
         parts += table(timed, samples, pace)
@@ -44,7 +47,11 @@ message is one delivery. The floor writes as soon as it can: where messages gath
 start has more to send at once, and can be below it.
 """
 
-MICROS = "In µs a message.\n"
+DEFLATE = """Processor time of the server in µs a message, and the bytes that a message of this kind shrinks to.
+Nobody keeps a window from message to message.
+"""
+
+MICROS = "Processor time of the server in µs a message; both workers share the one core.\n"
 
 RATES = """† the load was as busy as its core allows: the server could do more.
 """
@@ -83,6 +90,10 @@ def to_floor(taken, name):
 
 def micros(taken, name):
     return figure(median(taken[name], "cpu"))
+
+
+def shrunk(taken, name):
+    return f"{micros(taken, name)}, {taken[name][0]['wire']:,} B"
 
 
 def pace(taken, name):

@@ -147,16 +147,21 @@ def run(command, place):
 
 def versions(names):
     """The version of each server, and of what made them."""
-    lock = (HERE / "Cargo.lock").read_text()
-    crate = lambda name: re.search(rf'^name = "{name}"\nversion = "(.+)"', lock, re.M)[1]
+    tree = output("cargo", "tree", "--locked", "--depth", "1", "--prefix", "none", "-e", "normal")
+    crates = dict(re.findall(r"^(\S+) v(\S+)", tree, re.M))
     npm = json.loads((HERE / "package.json").read_text())["dependencies"]
     commit = output("git", "describe", "--always", "--dirty")
-    found = {CHINWAG: f"{crate('chinwag')} at {commit}", FLOOR: f"mio {crate('mio')}"}
-    found |= {name: crate(name) for name in RUST} | npm
-    found["fastwebsockets"] += f", hyper {crate('hyper')}"
-    found["ws"] += f", Node {output('node', '--version')}" if "ws" in names else ""
-    tools = f"{output('rustc', '--version')}, fat LTO, one codegen unit; tokio {crate('tokio')}"
-    return {name: found[name] for name in names if name in found}, tools
+    found = {
+        FLOOR: f"mio {crates['mio']}",
+        CHINWAG: f"{crates['chinwag']} at {commit}",
+        "bun": npm["bun"],
+        **{name: crates[name] for name in RUST},
+        "ws": f"{npm['ws']}, Node {output('node', '--version')}",
+    }
+    for name in ("fastwebsockets", "yawc", "axum"):
+        found[name] += f", hyper {crates['hyper']}"
+    tools = f"{output('rustc', '--version')}, fat LTO, one codegen unit; tokio {crates['tokio']}"
+    return {name: version for name, version in found.items() if name in names}, tools
 
 
 def machine():
