@@ -7,7 +7,7 @@
 //! ```
 //! use std::{thread, time::Duration};
 //!
-//! use chinwag::{Limits, Message, Peer, Request, Router, Server, Service, Timeouts};
+//! use chinwag::{Answer, Message, Peer, Request, Server, Service};
 //!
 //! struct Echo;
 //!
@@ -22,9 +22,10 @@
 //! }
 //!
 //! let server = Server::builder()
-//!     .limits(Limits { max_message: 64 << 10, ..Limits::default() })
-//!     .timeouts(Timeouts { ping_period: Some(Duration::from_secs(15)), ..Timeouts::default() })
-//!     .router(Router::new().service("/echo", |_: &Request<'_>| Echo))
+//!     .ping_period(Duration::from_secs(15))
+//!     .max_frame_size(64 << 10)
+//!     .get("/", |_| Answer::text(200, "Hello, world!"))
+//!     .service("/echo", |_: &Request<'_>| Echo)
 //!     .bind("127.0.0.1:0")?;
 //! println!("ws://{}/echo", server.local_addr());
 //!
@@ -60,6 +61,7 @@ pub mod protocol;
 pub mod router;
 pub mod server;
 pub mod service;
+mod slab;
 pub mod web;
 
 pub use protocol::{
@@ -71,10 +73,11 @@ pub use protocol::{
     limits::{Limits, Timeouts},
     message::{Message, Text},
 };
-pub use router::{Origins, Route, Router};
+pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic, TopicDeflate,
+    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    TopicDeflate,
 };
 
 /// The examples of the README, which are tested with the others.

@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "server/builder.rs"]
+mod builder;
 #[path = "server/closing.rs"]
 mod closing;
 #[cfg(feature = "deflate")]
@@ -15,6 +17,8 @@ mod faults;
 mod flow;
 #[path = "server/limits.rs"]
 mod limits;
+#[path = "server/opening.rs"]
+mod opening;
 #[path = "server/topics.rs"]
 mod topics;
 

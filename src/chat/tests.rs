@@ -24,7 +24,7 @@ use crate::{
     },
     service::{
         Full, Kind, Letter, Mailbox, Missed, Outgoing, PeerHandle, PeerId, Publication, Service,
-        Subscriber, Topic,
+        Subscriber, Tasks, Topic,
     },
 };
 
@@ -97,9 +97,9 @@ impl House {
     fn service(&self, target: &str, params: &[(&str, &str)]) -> Result<Member, Answer> {
         let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         let head = handshake::Request { method: "GET", path, query, headers: Vec::new() };
-        let params = params.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let params: Vec<_> = params.iter().map(|&(name, value)| (name, value.into())).collect();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        self.chat.service(&Request::new(&head, params, addr, None))
+        self.chat.service(&Request::new(&head, &params, addr, None))
     }
 
     fn sends<'m>(&mut self, at: usize, message: impl Into<Message<'m>>) {
@@ -240,6 +240,18 @@ impl Outgoing for Line {
 
     fn unsubscribe(&mut self, topic: &Topic) {
         self.places.retain(|place| place.topic() != topic);
+    }
+
+    fn pause_reading(&mut self) {
+        unreachable!("the chat listens always")
+    }
+
+    fn resume_reading(&mut self) {
+        unreachable!("the chat listens always")
+    }
+
+    fn tasks(&self) -> Tasks {
+        unreachable!("the chat has no tasks")
     }
 
     fn buffered(&self) -> usize {

@@ -4,13 +4,19 @@
 //! The head of a request goes in, bytes to answer with come out, and a service where the request was
 //! an upgrade that everybody agrees to. Sockets are `server`'s work.
 
+mod decision;
 mod origin;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
+use decision::Decision;
+pub use decision::{Accept, Deciding, IntoService, Opening, Verdict};
 pub use origin::{Origin, OriginError, Origins};
+pub use refusal::busy;
+use refusal::{foreign_origin, method_not_allowed, no_protocol};
 
 use crate::{
     protocol::{
@@ -19,17 +25,19 @@ use crate::{
             deflate::{Agreed, Deflate, Grant, Takeovers},
             is_token,
         },
-        handshake::{self, HandshakeError, Head, ServerResponse, Upgrade},
+        handshake::{self, HandshakeError, Head, Upgrade},
         limits::{Limits, Timeouts},
     },
-    service::{Answer, Params, Request, Service},
+    service::{Answer, OwnedRequest, Param, Request, Service},
 };
 
 /// Paths and what stands behind them.
 ///
 /// A path is matched as it was sent, from its first slash to the question mark. In it, `{name}` stands
 /// for one segment and `{*name}` for all that is left; [`Request::param`] gives them decoded. A path
-/// may carry a page and a service: then an upgrade gets the service and all else the page.
+/// may carry a page and a service: then an upgrade gets the service and all else the page. It may
+/// carry more than one service where those before the last are for clients that speak a subprotocol:
+/// [`Route::only_protocols`].
 ///
 /// ```
 /// use chinwag::{Answer, Peer, Message, Request, Router, Service};
@@ -65,7 +73,7 @@ enum Entry {
 }
 
 type Page = Box<dyn Fn(&Request<'_>) -> Answer + Send + Sync>;
-type Make = Box<dyn Fn(&Request<'_>) -> Result<Box<dyn Service>, Answer> + Send + Sync>;
+type Make = Box<dyn Fn(&Request<'_>) -> Decision + Send + Sync>;
 
 impl Router {
     /// No routes: every request is answered with 404.
@@ -93,7 +101,7 @@ impl Router {
         self.route(path, Route::new(make).raw())
     }
 
-    /// Upgrades at `path` are served as `route` says.
+    /// Upgrades at `path` are served as `route` says, unless an earlier route takes them.
     #[must_use]
     pub fn route(mut self, path: impl Into<String>, route: Route) -> Self {
         self.entries.push((path.into(), Entry::Socket(Box::new(route))));
@@ -127,14 +135,18 @@ impl Router {
         let mut nodes = BTreeMap::<String, Node>::new();
         for (path, entry) in self.entries {
             let node = nodes.entry(path.clone()).or_default();
-            let is_taken = match entry {
-                Entry::Page(page) => node.page.replace(page).is_some(),
-                Entry::Socket(route) => {
-                    node.socket.replace(route.build(&path, &defaults)?).is_some()
+            match entry {
+                Entry::Page(_) if node.page.is_some() => {
+                    return Err(RouteError::Duplicate { path });
                 }
-            };
-            if is_taken {
-                return Err(RouteError::Duplicate { path });
+                Entry::Page(page) => node.page = Some(page),
+                Entry::Socket(route) => {
+                    let socket = route.build(&path, &defaults)?;
+                    if !socket.is_reached_behind(&node.sockets) {
+                        return Err(RouteError::Unreachable { path });
+                    }
+                    node.sockets.push(socket);
+                }
             }
         }
         let mut paths = matchit::Router::new();
@@ -166,18 +178,57 @@ pub struct Route {
     /// Whether there is a wish, and which.
     deflate: Option<Option<Deflate>>,
     protocols: Vec<String>,
+    needs_protocol: bool,
 }
 
 impl Route {
     /// A route to the service that `make` gives for each upgrade.
     pub fn new<S: IntoService>(make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static) -> Self {
+        Self::of(Box::new(move |request| Decision::Now(make(request).into_service())))
+    }
+
+    /// A route whose application decides after a while, such as when another thread has looked
+    /// something up: `decide` gives a future of what [`new`](Self::new) takes at once. The future runs
+    /// on the thread of the worker that owns the connection, and is dropped where the client goes first.
+    ///
+    /// ```
+    /// use chinwag::{Answer, OwnedRequest, Route, Service};
+    ///
+    /// struct Member(u64);
+    ///
+    /// impl Service for Member {}
+    ///
+    /// async fn look_up(token: &str) -> Option<u64> {
+    ///     (token == "secret").then_some(7)
+    /// }
+    ///
+    /// let route = Route::deciding(|request: OwnedRequest| async move {
+    ///     let token = request.as_request().cookie("token").unwrap_or_default();
+    ///     match look_up(token).await {
+    ///         Some(id) => Ok(Member(id)),
+    ///         None => Err(Answer::text(401, "log in first")),
+    ///     }
+    /// });
+    /// ```
+    pub fn deciding<D>(decide: impl Fn(OwnedRequest) -> D + Send + Sync + 'static) -> Self
+    where
+        D: Future<Output: IntoService> + 'static,
+    {
+        Self::of(Box::new(move |request| {
+            let decision = decide(request.to_owned());
+            Decision::Later(Box::pin(async { decision.await.into_service() }))
+        }))
+    }
+
+    fn of(make: Make) -> Self {
         Self {
-            make: Box::new(move |request| make(request).into_service()),
+            make,
             mode: Mode::Messages,
             limits: None,
             timeouts: None,
             deflate: None,
             protocols: Vec::new(),
+            needs_protocol: false,
         }
     }
 
@@ -215,6 +266,33 @@ impl Route {
     #[must_use]
     pub fn protocols<S: Into<String>>(mut self, protocols: impl IntoIterator<Item = S>) -> Self {
         self.protocols = protocols.into_iter().map(Into::into).collect();
+        self.needs_protocol = false;
+        self
+    }
+
+    /// As [`protocols`](Self::protocols), for clients that offer one of them and nobody else: other
+    /// upgrades go on to the next route of the path, and where there is none are answered with 400,
+    /// which names all that is spoken there.
+    ///
+    /// ```
+    /// use chinwag::{Request, Route, Router, Service};
+    ///
+    /// struct Chat(u8);
+    ///
+    /// impl Service for Chat {}
+    ///
+    /// let router = Router::new()
+    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(2)).only_protocols(["chat.v2"]))
+    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(1)).protocols(["chat.v1"]));
+    /// # router.build(Default::default()).unwrap();
+    /// ```
+    #[must_use]
+    pub fn only_protocols<S: Into<String>>(
+        mut self,
+        protocols: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self = self.protocols(protocols);
+        self.needs_protocol = true;
         self
     }
 
@@ -232,7 +310,8 @@ impl Route {
             mode: self.mode,
             deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
         };
-        Ok(Socket { make: self.make, protocols: self.protocols, settings: settings.into() })
+        let Self { make, protocols, needs_protocol, .. } = self;
+        Ok(Socket { make, protocols, needs_protocol, settings: settings.into() })
     }
 }
 
@@ -242,32 +321,17 @@ impl fmt::Debug for Route {
     }
 }
 
-/// What the closure of a route may give: a service, or a service or an answer.
-pub trait IntoService {
-    /// The service, or the HTTP answer that an upgrade is refused with.
-    ///
-    /// # Errors
-    /// The answer.
-    fn into_service(self) -> Result<Box<dyn Service>, Answer>;
-}
-
-impl<S: Service + 'static> IntoService for S {
-    fn into_service(self) -> Result<Box<dyn Service>, Answer> {
-        Ok(Box::new(self))
-    }
-}
-
-impl<S: Service + 'static> IntoService for Result<S, Answer> {
-    fn into_service(self) -> Result<Box<dyn Service>, Answer> {
-        self.map(|service| Box::new(service) as Box<dyn Service>)
-    }
-}
-
 /// A route that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RouteError {
-    /// Two pages, or two services, have the same path.
+    /// Two pages have the same path.
     Duplicate {
+        /// The path.
+        path: String,
+    },
+    /// Earlier routes of the same path take every upgrade that this one would, or it names no
+    /// subprotocol and takes only clients that offer one.
+    Unreachable {
         /// The path.
         path: String,
     },
@@ -295,7 +359,13 @@ pub enum RouteError {
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Duplicate { path } => write!(f, "path {path:?} is given twice"),
+            Self::Duplicate { path } => write!(f, "path {path:?} is given to two pages"),
+            Self::Unreachable { path } => {
+                write!(
+                    f,
+                    "a route of path {path:?} is never reached: earlier ones leave it no client"
+                )
+            }
             Self::Path { path, reason } => write!(f, "path {path:?} cannot be: {reason}"),
             Self::Protocol { path, name } => {
                 write!(f, "subprotocol {name:?} at path {path:?} is not a token")
@@ -322,13 +392,30 @@ pub struct Routes {
 #[derive(Default)]
 struct Node {
     page: Option<Page>,
-    socket: Option<Socket>,
+    /// In the order in which they are tried.
+    sockets: Vec<Socket>,
 }
 
 struct Socket {
     make: Make,
     protocols: Vec<String>,
+    needs_protocol: bool,
     settings: Arc<Settings>,
+}
+
+impl Socket {
+    /// Whether some upgrade passes by all of `earlier` and is taken here.
+    fn is_reached_behind(&self, earlier: &[Self]) -> bool {
+        let is_new = |name| !earlier.iter().any(|socket| socket.protocols.contains(name));
+        earlier.iter().all(|socket| socket.needs_protocol)
+            && (!self.needs_protocol || self.protocols.iter().any(is_new))
+    }
+
+    /// Whether it takes this upgrade, and the subprotocol agreed to.
+    fn take<'s>(&'s self, upgrade: &Upgrade<'_>) -> Option<(&'s Self, Option<&'s str>)> {
+        let protocol = upgrade.choose_protocol(&self.protocols);
+        (protocol.is_some() || !self.needs_protocol).then_some((self, protocol))
+    }
 }
 
 /// What becomes of a request.
@@ -343,6 +430,14 @@ pub enum Routed {
         settings: Arc<Settings>,
         /// What the response says of compression.
         agreed: Option<(Agreed, Option<Grant>)>,
+    },
+    /// The application decides later: what it comes to finishes the opening. A client that goes before
+    /// that is told nothing, and `decision` is dropped.
+    Later {
+        /// What the application is waiting for.
+        decision: Deciding,
+        /// What the decision is for.
+        opening: Opening,
     },
     /// The connection is closed behind an HTTP answer.
     Answer {
@@ -377,15 +472,15 @@ impl Routes {
             .at(head.path)
             .map_err(|_| Answer::text(404, "there is nothing at this path"))?;
         let params = decode_params(&found.params)?;
-        let Node { page, socket } = found.value;
-        match (head.upgrade(), socket, page) {
-            (Ok(Some(upgrade)), Some(socket), _) => self.open(head, &upgrade, socket, params, addr),
-            (Err(error), Some(_), _) => Err(error.into()),
-            (Ok(Some(_)) | Err(_), None, _) => {
+        let Node { page, sockets } = found.value;
+        match (head.upgrade(), sockets.as_slice(), page) {
+            (Ok(Some(_)) | Err(_), [], _) => {
                 Err(Answer::text(404, "there is no WebSocket endpoint at this path"))
             }
+            (Ok(Some(upgrade)), sockets, _) => self.open(head, &upgrade, sockets, &params, addr),
+            (Err(error), _, _) => Err(error.into()),
             (Ok(None), _, Some(page)) if is_read(head) => {
-                Err(page(&Request::new(head, params, addr, None)))
+                Err(page(&Request::new(head, &params, addr, None)))
             }
             (Ok(None), _, Some(_)) => Err(method_not_allowed("GET, HEAD")),
             (Ok(None), _, None) if is_read(head) => Err(HandshakeError::NoUpgrade.into()),
@@ -397,27 +492,33 @@ impl Routes {
         &self,
         head: &handshake::Request<'_>,
         upgrade: &Upgrade<'_>,
-        socket: &Socket,
-        params: Params,
+        sockets: &[Socket],
+        params: &[Param<'_>],
         addr: SocketAddr,
     ) -> Result<Routed, Answer> {
         if !self.origins.welcome(head) {
             return Err(foreign_origin());
         }
-        let protocol = upgrade.choose_protocol(&socket.protocols);
-        let service = (socket.make)(&Request::new(head, params, addr, protocol))?;
-        let settings = Arc::clone(&socket.settings);
-        let answer = settings
-            .deflate
-            .as_ref()
-            .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
-        let (extension, agreed) =
-            answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
-        let extensions = extension.as_slice();
-        let response = ServerResponse { key: upgrade.key, protocol, extensions, headers: &[] }
-            .encode()
-            .expect("the key, the subprotocols and the extensions are legal");
-        Ok(Routed::Upgrade { response, service, settings, agreed })
+        let (socket, protocol) = sockets
+            .iter()
+            .find_map(|socket| socket.take(upgrade))
+            .ok_or_else(|| no_protocol(sockets.iter().flat_map(|socket| &socket.protocols)))?;
+        let opening = || {
+            let settings = Arc::clone(&socket.settings);
+            let answer = settings
+                .deflate
+                .as_ref()
+                .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
+            let (extension, agreed) =
+                answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
+            let (key, protocol) = (upgrade.key.into(), protocol.map(Into::into));
+            Opening { key, protocol, extension, settings, agreed }
+        };
+        match (socket.make)(&Request::new(head, params, addr, protocol)) {
+            Decision::Now(Err(answer)) => Err(answer),
+            Decision::Now(accept) => Ok(opening().finish(accept)),
+            Decision::Later(decision) => Ok(Routed::Later { decision, opening: opening() }),
+        }
     }
 }
 
@@ -433,59 +534,24 @@ impl Routed {
     }
 }
 
-impl From<HandshakeError> for Answer {
-    /// The answer for who made the fault: what was wrong, in plain text, and the headers that go with
-    /// its status.
-    fn from(error: HandshakeError) -> Self {
-        let answer = Self::text(error.status(), error.to_string());
-        match error {
-            // RFC 9110 §15.5.6.
-            HandshakeError::Method => answer.with_header("Allow", "GET"),
-            // RFC 9110 §15.5.22.
-            HandshakeError::NoUpgrade => answer.with_header("Upgrade", "websocket"),
-            // §4.4.
-            HandshakeError::Version => answer
-                .with_header("Upgrade", "websocket")
-                .with_header("Sec-WebSocket-Version", "13"),
-            _ => answer,
-        }
-    }
-}
-
-/// The answer at the limit of connections: status 503.
-pub fn busy() -> Answer {
-    Answer::text(503, "this server has as many connections as it takes: try again in a moment")
-        .with_header("Retry-After", "5")
-}
-
-fn foreign_origin() -> Answer {
-    Answer::text(
-        403,
-        "pages of this origin may not connect here: the Origin header is not on the list and does not \
-         name the host of the Host header. Where it should, a proxy in front may have changed Host; for \
-         nginx add \"proxy_set_header Host $http_host;\"",
-    )
-}
-
-fn method_not_allowed(allow: &'static str) -> Answer {
-    Answer::text(405, format!("the methods here: {allow}")).with_header("Allow", allow)
-}
-
 fn is_read(head: &handshake::Request<'_>) -> bool {
     matches!(head.method, "GET" | "HEAD")
 }
 
-fn decode_params(params: &matchit::Params<'_, '_>) -> Result<Params, Answer> {
+fn decode_params<'a>(params: &matchit::Params<'a, 'a>) -> Result<Vec<Param<'a>>, Answer> {
     params
         .iter()
-        .map(|(name, value)| Some((name.to_string(), percent_decode(value)?)))
+        .map(|(name, value)| Some((name, percent_decode(value)?)))
         .collect::<Option<_>>()
         .ok_or_else(|| Answer::text(400, "the path is not UTF-8, percent-encoded"))
 }
 
 /// The text that `encoded` stands for (RFC 3986 §2.1); `None` for a percent sign without two hex
 /// digits, or bytes that are not UTF-8.
-fn percent_decode(encoded: &str) -> Option<String> {
+fn percent_decode(encoded: &str) -> Option<Cow<'_, str>> {
+    if !encoded.contains('%') {
+        return Some(encoded.into());
+    }
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
     while let Some(byte) = bytes.next() {
@@ -494,7 +560,7 @@ fn percent_decode(encoded: &str) -> Option<String> {
             _ => byte,
         });
     }
-    String::from_utf8(decoded).ok()
+    String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
 fn hex_digit(digit: u8) -> Option<u8> {

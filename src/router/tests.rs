@@ -1,6 +1,12 @@
 //! Routes by table: requests in, answers out.
 
-use std::time::Duration;
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    rc::Rc,
+    task::{self, Poll, Waker},
+    time::Duration,
+};
 
 use super::*;
 
@@ -41,9 +47,15 @@ fn route(routes: &Routes, head: &str) -> Routed {
 /// Routes `line` with `headers` (each with its line end) and splits up the answer.
 fn ask(routes: &Routes, line: &str, headers: &str) -> Seen {
     let head = format!("{line} HTTP/1.1\r\nHost: chat.example\r\n{headers}\r\n");
-    let (status, response) = match route(routes, &head) {
+    seen(route(routes, &head))
+}
+
+/// Splits up the answer.
+fn seen(routed: Routed) -> Seen {
+    let (status, response) = match routed {
         Routed::Upgrade { response, .. } => (101, response),
         Routed::Answer { status, response } => (status, response),
+        Routed::Later { .. } => panic!("the application takes a while"),
     };
     let response = String::from_utf8(response).unwrap();
     let (head, body) = response.split_once("\r\n\r\n").expect("an answer has a head");
@@ -56,6 +68,7 @@ fn settings_of(routes: &Routes, path: &str) -> Arc<Settings> {
     match route(routes, &head) {
         Routed::Upgrade { settings, .. } => settings,
         Routed::Answer { status, .. } => panic!("{path} is answered with {status}"),
+        Routed::Later { .. } => panic!("{path} takes a while"),
     }
 }
 
@@ -320,6 +333,174 @@ fn the_subprotocol_agreed_to_is_one_of_the_routes_own() {
 }
 
 #[test]
+fn an_upgrade_carries_the_headers_of_the_application() {
+    let accept = || {
+        Accept::new(Quiet)
+            .with_header("Set-Cookie", "a=1; HttpOnly")
+            .with_header("Set-Cookie", String::from("b=2"))
+    };
+    let routes = build(
+        Router::new()
+            .service("/accept", move |_: &Request<'_>| accept())
+            .service("/result", move |_: &Request<'_>| Ok(accept())),
+    );
+    for path in ["/accept", "/result"] {
+        let seen = ask(&routes, &format!("GET {path}"), UPGRADE);
+        assert_eq!(seen.status, 101);
+        assert_eq!(seen.header("Sec-WebSocket-Accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        let cookies: Vec<_> =
+            seen.head.lines().filter_map(|line| line.strip_prefix("Set-Cookie: ")).collect();
+        assert_eq!(cookies, ["a=1; HttpOnly", "b=2"]);
+    }
+}
+
+#[test]
+fn headers_that_may_not_stand_in_an_upgrade_are_a_fault_of_the_server() {
+    for (name, value, fault) in [
+        ("Set-Cookie", "a=1\r\nX: y", "a header value holds a control character"),
+        ("Set-Cookie", "a=1\n", "a header value holds a control character"),
+        ("Set-Cookie", "\u{7f}", "a header value holds a control character"),
+        ("Set Cookie", "a", "a header name is not a token"),
+        ("", "a", "a header name is not a token"),
+        ("connection", "close", "a header of the handshake itself may not be set"),
+        ("Upgrade", "h2c", "a header of the handshake itself may not be set"),
+        ("Content-Length", "0", "a header of the handshake itself may not be set"),
+        ("SEC-WEBSOCKET-PROTOCOL", "a", "a header of the handshake itself may not be set"),
+    ] {
+        let make = move |_: &Request<'_>| Accept::new(Quiet).with_header(name, value);
+        let seen = ask(&build(Router::new().service("/", make)), "GET /", UPGRADE);
+        assert_eq!(seen.status, 500, "{name}: {value}");
+        assert_eq!(seen.body, format!("this server met a fault of its own: {fault}\n"));
+    }
+}
+
+/// Asks a decision once more, without anybody to be woken.
+fn ask_again(decision: &mut Deciding) -> Option<Result<Accept, Answer>> {
+    match decision.as_mut().poll(&mut task::Context::from_waker(Waker::noop())) {
+        Poll::Ready(decision) => Some(decision),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_route_may_take_a_while_to_decide() {
+    // The third time it is asked it knows; what it knows came with the request.
+    let route = Route::deciding(|request| async move {
+        let asked = Rc::new(Cell::new(0));
+        poll_fn(|_| match asked.replace(asked.get() + 1) {
+            0 | 1 => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
+        let request = request.as_request();
+        match (request.param("room"), request.cookie("key")) {
+            (Some("cellar"), _) => Err(Answer::text(404, "there is no cellar")),
+            (_, None) => Err(Answer::text(401, "no key")),
+            (_, Some(_)) => Ok(Accept::new(Quiet).with_header("Set-Cookie", "a=1")),
+        }
+    });
+    let routes = build(Router::new().route("/{room}", route.protocols(["v1"])));
+    for (path, headers, status, name, value) in [
+        ("/tea", "Cookie: key=1\r\nSec-WebSocket-Protocol: v1\r\n", 101, "Set-Cookie", "a=1"),
+        (
+            "/tea",
+            "Cookie: key=1\r\nSec-WebSocket-Protocol: v1\r\n",
+            101,
+            "Sec-WebSocket-Protocol",
+            "v1",
+        ),
+        ("/cellar", "Cookie: key=1\r\n", 404, "Connection", "close"),
+        ("/tea", "", 401, "Connection", "close"),
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{UPGRADE}{headers}\r\n");
+        let Routed::Later { mut decision, opening } = self::route(&routes, &head) else {
+            panic!("{path} is decided at once");
+        };
+        assert!(ask_again(&mut decision).is_none() && ask_again(&mut decision).is_none());
+        let seen = seen(opening.finish(ask_again(&mut decision).expect("it knows by now")));
+        assert_eq!((seen.status, seen.header(name)), (status, Some(value)), "{path}: {seen:?}");
+    }
+    // What needs no decision gets none.
+    let mark = "Origin: http://evil\r\n";
+    assert_eq!(ask(&routes, "GET /tea", &format!("{UPGRADE}{mark}")).status, 403);
+    assert_eq!(ask(&routes, "GET /tea", "").status, 426);
+}
+
+/// A route that answers with its own name and the subprotocol agreed to.
+fn named(name: &'static str) -> Route {
+    Route::new(move |request: &Request<'_>| {
+        Err::<Quiet, _>(Answer::text(403, format!("{name} {:?}", request.protocol())))
+    })
+}
+
+#[test]
+fn routes_of_one_path_are_told_apart_by_subprotocol() {
+    let routes = build(
+        Router::new()
+            .route("/all", named("new").only_protocols(["v3", "v2"]))
+            .route("/all", named("old").only_protocols(["v2", "v1"]))
+            .route("/all", named("rest").protocols(["x"]))
+            .get("/some", |_| Answer::page("text/html", b"page"))
+            .route("/some", named("new").only_protocols(["v3", "v2"]))
+            .route("/some", named("old").only_protocols(["v2", "v1"])),
+    );
+    let refused =
+        "this endpoint needs a subprotocol: offer one of v3, v2, v1 in Sec-WebSocket-Protocol\n";
+    for (offered, all, some) in [
+        ("v3", "new Some(\"v3\")\n", "new Some(\"v3\")\n"),
+        ("v2", "new Some(\"v2\")\n", "new Some(\"v2\")\n"),
+        ("v1", "old Some(\"v1\")\n", "old Some(\"v1\")\n"),
+        ("v1, v2", "new Some(\"v2\")\n", "new Some(\"v2\")\n"),
+        ("x, v1", "old Some(\"v1\")\n", "old Some(\"v1\")\n"),
+        ("x", "rest Some(\"x\")\n", refused),
+        ("V1", "rest None\n", refused),
+        ("", "rest None\n", refused),
+    ] {
+        let headers = match offered {
+            "" => UPGRADE.to_string(),
+            names => format!("{UPGRADE}Sec-WebSocket-Protocol: {names}\r\n"),
+        };
+        for (path, body) in [("/all", all), ("/some", some)] {
+            let seen = ask(&routes, &format!("GET {path}"), &headers);
+            assert_eq!(seen.body, body, "{path} {offered:?}");
+            assert_eq!(seen.status, if body == refused { 400 } else { 403 }, "{path} {offered:?}");
+        }
+    }
+    assert_eq!(ask(&routes, "GET /some", "").body, "page");
+    assert_eq!(ask(&routes, "GET /all", "").status, 426);
+    let foreign = format!("{UPGRADE}Origin: http://evil\r\n");
+    assert_eq!(ask(&routes, "GET /some", &foreign).status, 403, "who is foreign is not told more");
+}
+
+#[test]
+fn a_route_that_no_client_reaches_cannot_be() {
+    let any = || Route::new(|_| Quiet);
+    let only = |names: &[&str]| any().only_protocols(names.iter().copied());
+    for (name, routes, is_legal) in [
+        ("one", vec![any()], true),
+        ("two alike", vec![any(), any()], false),
+        ("two that prefer other subprotocols", vec![any(), any().protocols(["a"])], false),
+        ("one behind all", vec![any(), only(&["a"])], false),
+        ("all behind one", vec![only(&["a"]), any()], true),
+        ("two apart", vec![only(&["a"]), only(&["b"])], true),
+        ("in another letter case", vec![only(&["a"]), only(&["A"])], true),
+        ("the same twice", vec![only(&["a"]), only(&["a"])], false),
+        ("more in the second", vec![only(&["a"]), only(&["a", "b"])], true),
+        ("less in the second", vec![only(&["a", "b"]), only(&["b"])], false),
+        ("all of two before", vec![only(&["a"]), only(&["b"]), only(&["b", "a"])], false),
+        ("none", vec![only(&[])], false),
+        ("no longer only", vec![only(&["a"]).protocols(["a"]), any()], false),
+    ] {
+        let router =
+            routes.into_iter().fold(Router::new(), |router, route| router.route("/a", route));
+        let built = router.build(Settings::default());
+        let expected =
+            if is_legal { Ok(()) } else { Err(RouteError::Unreachable { path: "/a".into() }) };
+        assert_eq!(built.map(drop), expected, "{name}");
+    }
+}
+
+#[test]
 fn a_route_may_have_settings_of_its_own() {
     let timeouts = Timeouts { close: Duration::from_secs(1), ..Timeouts::default() };
     let limits = Limits { max_message: 7, ..Limits::default() };
@@ -350,11 +531,15 @@ fn the_limits_of_heads_are_the_servers() {
 fn routes_that_cannot_be_are_told() {
     let page = |_: &Request<'_>| Answer::text(200, "");
     for (name, router, text) in [
-        ("two pages", Router::new().get("/a", page).get("/a", page), "path \"/a\" is given twice"),
+        (
+            "two pages",
+            Router::new().get("/a", page).get("/a", page),
+            "path \"/a\" is given to two pages",
+        ),
         (
             "two services",
             Router::new().service("/a", |_| Quiet).service_raw("/a", |_| Quiet),
-            "path \"/a\" is given twice",
+            "a route of path \"/a\" is never reached",
         ),
         ("no slash", Router::new().get("a", page), "path \"a\" cannot be: it starts with no slash"),
         (
@@ -448,6 +633,28 @@ mod compression {
         assert_eq!(flags, [true, true, false, false]);
         drop(granted);
         assert!(open().0, "who has gone is not counted");
+    }
+
+    #[test]
+    fn who_waits_for_a_decision_is_counted_until_it_is_refused() {
+        let deflate = Deflate { server_takeover: true, max_takeovers: 1, ..Deflate::default() };
+        let routes = Router::new()
+            .route("/", Route::deciding(|_| async { Quiet }))
+            .build(Settings { deflate: Some(deflate), ..Settings::default() })
+            .unwrap();
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{UPGRADE}{OFFER}\r\n");
+        let open = || match super::route(&routes, &head) {
+            Routed::Later { opening, .. } => opening,
+            _ => panic!("it is decided at once"),
+        };
+        let takes_over = |opening: Opening| match opening.finish(Quiet.into_service()) {
+            Routed::Upgrade { agreed: Some((agreed, _)), .. } => agreed.server_takeover,
+            _ => panic!("no compression"),
+        };
+        let first = open();
+        assert!(!takes_over(open()));
+        assert_eq!(seen(first.finish(Err(Answer::text(403, "no")))).status, 403);
+        assert!(takes_over(open()));
     }
 
     #[test]

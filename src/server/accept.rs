@@ -15,10 +15,18 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::counters::Counters;
+use super::{counters::Counters, mailbox::Admission};
 
 /// How long accepting pauses when the system has nothing to give.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A connection on its way to its worker.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: TcpStream,
+    pub(super) addr: SocketAddr,
+    pub(super) admission: Admission,
+}
 
 #[derive(Debug)]
 pub(super) struct Acceptor {

@@ -9,7 +9,7 @@ use super::{
     context::Context,
     hearing::Hearing,
     peer::Link,
-    slab::Key,
+    socket::Socket,
     topics::{Hear, Subscription},
 };
 use crate::{
@@ -17,18 +17,19 @@ use crate::{
         buffer::Payload, close::CloseCode, connection::State, error::SendError, frame::Frame,
         message::Message,
     },
-    service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Topic},
+    service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Tasks, Topic},
+    slab::Key,
 };
 
 /// A connection lent to its application for one call.
-pub(super) struct Call<'a> {
-    pub(super) link: &'a mut Link,
+pub(super) struct Call<'a, S> {
+    pub(super) link: &'a mut Link<S>,
     pub(super) context: &'a mut Context,
     /// Where this connection's output begins in the worker's.
     pub(super) start: usize,
 }
 
-impl Call<'_> {
+impl<S: Socket> Call<'_, S> {
     /// What was published before goes out before this call's next word: with `Hear::Own` what this call
     /// has published itself. What other threads publish may come behind that, as a snapshot that is
     /// sent after subscribing is to come first.
@@ -107,7 +108,7 @@ impl Call<'_> {
 /// A payload that is owned and at least this long is sent without a copy.
 const NO_COPY: usize = 16 << 10;
 
-impl Outgoing for Call<'_> {
+impl<S: Socket> Outgoing for Call<'_, S> {
     fn id(&self) -> PeerId {
         let Key { slot, generation } = self.link.key;
         PeerId { worker: self.context.worker, slot, generation }
@@ -196,6 +197,18 @@ impl Outgoing for Call<'_> {
             self.link.hearing = None;
         }
         self.link.lend_window();
+    }
+
+    fn pause_reading(&mut self) {
+        self.link.paused = self.link.connection.state() == State::Open;
+    }
+
+    fn resume_reading(&mut self) {
+        self.link.resume(self.context);
+    }
+
+    fn tasks(&self) -> Tasks {
+        self.context.tasks.clone()
     }
 
     fn buffered(&self) -> usize {

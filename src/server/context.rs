@@ -5,16 +5,16 @@ use std::{sync::Arc, time::Instant};
 use super::{
     Shared,
     counters::Counters,
-    mailbox::{Mailbox, Post},
+    mailbox::Mailbox,
     outbox::Outbox,
     peer::Deferred,
-    slab::Key,
     timers::Timers,
     topics::{Compressed, Topics},
 };
 use crate::{
     protocol::buffer::Pool,
-    service::{Letter, Mailbox as Letterbox},
+    service::{Letter, Mailbox as Letterbox, Tasks},
+    slab::Key,
 };
 
 /// Bytes of spare buffers that a worker keeps.
@@ -49,10 +49,11 @@ pub(super) struct Context {
     /// Sent since the counters were last told.
     pub(super) compressed: Compressed,
     pub(super) timers: Timers,
+    pub(super) tasks: Tasks,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) letterbox: Arc<dyn Letterbox>,
     /// Letters taken from the mailbox, publications sorted out.
-    pub(super) posts: Vec<Post>,
+    pub(super) letters: Vec<Letter>,
     #[expect(
         clippy::vec_box,
         reason = "the box goes to a connection, which pays a pointer at rest"
@@ -62,8 +63,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(worker: u32, shared: &Shared) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(worker: u32, shared: &Shared, now: Instant) -> Self {
         let mailbox = Arc::clone(&shared.mailboxes[worker as usize]);
         Self {
             worker,
@@ -79,9 +79,10 @@ impl Context {
             topics: Topics::new(),
             compressed: Compressed::default(),
             timers: Timers::new(now),
+            tasks: Tasks::new(mailbox.clone(), now),
             letterbox: mailbox.clone(),
             mailbox,
-            posts: Vec::new(),
+            letters: Vec::new(),
             outboxes: Vec::new(),
             counters: Arc::clone(&shared.counters),
         }
@@ -92,8 +93,9 @@ impl Context {
         !(self.ready.is_empty()
             && self.deferred.is_empty()
             && self.dirty.is_empty()
-            && self.posts.is_empty())
+            && self.letters.is_empty())
             || self.topics.is_waiting()
+            || self.tasks.has_work()
     }
 
     /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
@@ -101,11 +103,11 @@ impl Context {
         if self.mailbox.is_empty() {
             return;
         }
-        let new = self.posts.len();
-        self.mailbox.take(&mut self.posts);
-        let is_publication = |post: &mut Post| matches!(post, Post::Letter(Letter::Publication(_)));
-        for post in self.posts.extract_if(new.., is_publication) {
-            if let Post::Letter(Letter::Publication(publication)) = post {
+        let new = self.letters.len();
+        self.mailbox.take(&mut self.letters);
+        let is_publication = |letter: &mut Letter| matches!(letter, Letter::Publication(_));
+        for letter in self.letters.extract_if(new.., is_publication) {
+            if let Letter::Publication(publication) = letter {
                 self.topics.take_in(publication);
             }
         }
@@ -154,8 +156,7 @@ pub(super) mod tests {
 
     /// A worker's context, and its mailbox.
     pub(in crate::server) fn context() -> (Context, Arc<Mailbox>) {
-        let poll = mio::Poll::new().unwrap();
-        let mailbox = Arc::new(Mailbox::new(poll.registry(), mio::Token(0)).unwrap());
+        let mailbox = Arc::new(Mailbox::new(|| ()));
         let shared = Shared {
             mailboxes: vec![Arc::clone(&mailbox)],
             open: Vec::new(),
@@ -163,7 +164,7 @@ pub(super) mod tests {
             max_connections: 0,
             counters: Default::default(),
         };
-        (Context::new(0, &shared), mailbox)
+        (Context::new(0, &shared, Instant::now()), mailbox)
     }
 
     fn errand() -> Letter {
@@ -173,9 +174,9 @@ pub(super) mod tests {
 
     /// Takes all letters out; gives how many they were.
     fn letters(mailbox: &Mailbox) -> usize {
-        let mut posts = Vec::new();
-        mailbox.take(&mut posts);
-        posts.len()
+        let mut letters = Vec::new();
+        mailbox.take(&mut letters);
+        letters.len()
     }
 
     #[test]
@@ -194,7 +195,7 @@ pub(super) mod tests {
         let _subscription = context.topics.subscribe(key, subscriber);
         topic.publish("news").unwrap();
         context.sort_mail();
-        assert!(context.posts.is_empty() && context.has_work());
+        assert!(context.letters.is_empty() && context.has_work());
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! How other workers and threads reach a worker.
 
 use std::{
-    io,
-    net::SocketAddr,
+    mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use mio::{Registry, Token, Waker, net::TcpStream};
-
+use super::accept::Arrival;
 use crate::service::{Full, Letter, Mailbox as Letterbox};
 
 /// Most letters that wait for a worker.
@@ -23,15 +21,6 @@ const MAX_BYTES: usize = 64 << 20;
 const HEAVY_LETTERS: usize = 4_096;
 const HEAVY_BYTES: usize = 1 << 20;
 
-/// What reaches a worker.
-#[derive(Debug)]
-pub(super) enum Post {
-    /// From an application.
-    Letter(Letter),
-    /// A connection for this worker, and whether it comes only to be told that there are too many.
-    Socket(TcpStream, SocketAddr, Admission),
-}
-
 /// Whether a connection is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
@@ -42,31 +31,46 @@ pub(super) enum Admission {
 }
 
 /// A worker's queue, and the way to wake it when it sleeps.
-#[derive(Debug)]
-pub(super) struct Mailbox {
-    queue: Mutex<Vec<Post>>,
+pub(crate) struct Mailbox {
+    queue: Mutex<Vec<Letter>>,
     letters: AtomicUsize,
     bytes: AtomicUsize,
     asleep: AtomicBool,
     stop: AtomicBool,
-    waker: Waker,
+    /// Connections that the worker which listens has for this one. Their number has its own limit.
+    arrivals: Mutex<Vec<Arrival>>,
+    has_arrivals: AtomicBool,
+    waker: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Mailbox {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self {
+    /// An empty one; `waker` wakes its worker.
+    pub(crate) fn new(waker: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
             queue: Mutex::default(),
             letters: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            waker: Waker::new(registry, token)?,
-        })
+            arrivals: Mutex::default(),
+            has_arrivals: AtomicBool::new(false),
+            waker: Box::new(waker),
+        }
     }
 
-    /// Hands a connection over. Their number has its own limit.
-    pub(super) fn hand_over(&self, socket: TcpStream, addr: SocketAddr, admission: Admission) {
-        self.push(Post::Socket(socket, addr, admission));
+    /// Hands a connection over.
+    pub(super) fn hand_over(&self, arrival: Arrival) {
+        lock(&self.arrivals).push(arrival);
+        self.has_arrivals.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The connections that were handed over.
+    pub(super) fn arrivals(&self) -> Vec<Arrival> {
+        match self.has_arrivals.swap(false, Ordering::SeqCst) {
+            true => mem::take(&mut lock(&self.arrivals)),
+            false => Vec::new(),
+        }
     }
 
     /// Asks the worker to stop.
@@ -94,27 +98,27 @@ impl Mailbox {
     /// news for it.
     pub(super) fn fall_asleep(&self, stopping: bool) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        self.is_empty() && self.stop.load(Ordering::SeqCst) == stopping
+        self.is_empty()
+            && !self.has_arrivals.load(Ordering::SeqCst)
+            && self.stop.load(Ordering::SeqCst) == stopping
     }
 
     pub(super) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Moves all that waits to the end of `posts`.
-    pub(super) fn take(&self, posts: &mut Vec<Post>) {
-        let mut queue = self.lock();
+    /// Moves all letters to the end of `letters`.
+    pub(super) fn take(&self, letters: &mut Vec<Letter>) {
+        let mut queue = lock(&self.queue);
         self.letters.store(0, Ordering::SeqCst);
         self.bytes.store(0, Ordering::Relaxed);
-        posts.append(&mut queue);
+        letters.append(&mut queue);
     }
 
-    fn push(&self, post: Post) {
-        let mut queue = self.lock();
-        if let Post::Letter(letter) = &post {
-            self.bytes.fetch_add(letter.size(), Ordering::Relaxed);
-        }
-        queue.push(post);
+    fn push(&self, letter: Letter) {
+        let mut queue = lock(&self.queue);
+        self.bytes.fetch_add(letter.size(), Ordering::Relaxed);
+        queue.push(letter);
         self.letters.store(queue.len(), Ordering::SeqCst);
         drop(queue);
         self.wake();
@@ -122,16 +126,14 @@ impl Mailbox {
 
     fn wake(&self) {
         // Only a sleeping worker costs a system call, and only the first who finds it asleep pays.
-        if self.asleep.swap(false, Ordering::SeqCst)
-            && let Err(error) = self.waker.wake()
-        {
-            log::error!("a worker could not be woken: {error}");
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            (self.waker)();
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Post>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Letterbox for Mailbox {
@@ -139,7 +141,7 @@ impl Letterbox for Mailbox {
         if matches!(letter, Letter::Errand(..)) && !self.has_room(letter.size()) {
             return Err(Full);
         }
-        self.push(Post::Letter(letter));
+        self.push(letter);
         Ok(())
     }
 

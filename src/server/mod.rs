@@ -6,6 +6,7 @@
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
 
 mod accept;
+mod board;
 mod call;
 mod context;
 mod counters;
@@ -14,7 +15,7 @@ mod mailbox;
 mod outbox;
 mod peer;
 mod serve;
-mod slab;
+mod socket;
 mod timers;
 mod topics;
 mod worker;
@@ -31,11 +32,12 @@ use std::{
 };
 
 use accept::Acceptor;
+use board::{Job, Switchboard};
 pub use counters::{Count, Counters};
 use mailbox::{Admission, Mailbox};
-use mio::{Poll, net::TcpListener};
+use mio::{Poll, Waker, net::TcpListener};
 use socket2::{Domain, Socket, Type};
-use worker::{Job, WAKER, Worker};
+use worker::{WAKER, Worker};
 
 use crate::{
     protocol::{
@@ -43,7 +45,8 @@ use crate::{
         extension::deflate::Deflate,
         limits::{Limits, Timeouts},
     },
-    router::{Router, Routes},
+    router::{IntoService, Route, Router, Routes},
+    service::{Answer, Request},
 };
 
 /// Most connections at once, by default.
@@ -139,15 +142,18 @@ impl Server {
                 let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
                 let run = move || {
                     let _together = Together(stopper);
-                    Worker::new(poll, number, Arc::clone(routes), shared).run()
+                    let board =
+                        Switchboard::new(number, Arc::clone(routes), shared, Instant::now());
+                    Worker::new(number, poll, board, shared).run()
                 };
                 let name = format!("chinwag-{number}");
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
                 Ok(())
             });
             let together = Together(stopper);
-            let mut first = Worker::new(poll, number, Arc::clone(&routes), &shared);
-            first.set_jobs(jobs);
+            let mut board = Switchboard::new(number, routes.clone(), &shared, Instant::now());
+            board.set_jobs(jobs);
+            let mut first = Worker::new(number, poll, board, &shared);
             let mut result =
                 spawned.and_then(|()| first.listen(acceptor)).and_then(|()| first.run());
             drop(together);
@@ -157,7 +163,7 @@ impl Server {
             }
             // Connections that were handed to a worker at its very end, whose peers would wait as long
             // as a `Stopper` or a handle lives.
-            shared.mailboxes.iter().for_each(|mailbox| mailbox.take(&mut Vec::new()));
+            shared.mailboxes.iter().for_each(|mailbox| drop(mailbox.arrivals()));
             result
         })
     }
@@ -173,9 +179,45 @@ impl Drop for Together {
 }
 
 impl ServerBuilder {
-    /// What is served where.
+    /// What is served where, instead of all that was said of that before.
     pub fn router(mut self, router: Router) -> Self {
         self.router = router;
+        self
+    }
+
+    /// [`Router::get`] of this server's router.
+    pub fn get(
+        mut self,
+        path: impl Into<String>,
+        page: impl Fn(&Request<'_>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.get(path, page);
+        self
+    }
+
+    /// [`Router::route`] of this server's router.
+    pub fn route(mut self, path: impl Into<String>, route: Route) -> Self {
+        self.router = self.router.route(path, route);
+        self
+    }
+
+    /// [`Router::service`] of this server's router.
+    pub fn service<S: IntoService>(
+        mut self,
+        path: impl Into<String>,
+        make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.service(path, make);
+        self
+    }
+
+    /// [`Router::service_raw`] of this server's router.
+    pub fn service_raw<S: IntoService>(
+        mut self,
+        path: impl Into<String>,
+        make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.router = self.router.service_raw(path, make);
         self
     }
 
@@ -200,6 +242,30 @@ impl ServerBuilder {
     /// Deadlines for every route that has none of its own.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Silence after which a client is pinged, for every route that has no timeouts of its own; `None`
+    /// sends no pings. Default 20 s. It is [`Timeouts::ping_period`].
+    pub fn ping_period(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.ping_period = period.into();
+        self
+    }
+
+    /// How long a client may take to answer a ping, for every route that has no timeouts of its own;
+    /// then it is closed with 1011 `Ping timeout`. Default 20 s. It is [`Timeouts::pong`], and of no
+    /// effect where no pings are sent.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.pong = timeout;
+        self
+    }
+
+    /// Largest frame accepted, and largest message, all its frames together: bytes, for every route
+    /// that has no limits of its own. More is closed with 1009. Default 1 MiB. These are
+    /// [`Limits::max_frame`] and [`Limits::max_message`].
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.limits.max_frame = bytes;
+        self.limits.max_message = bytes;
         self
     }
 
@@ -242,7 +308,14 @@ impl ServerBuilder {
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls
             .iter()
-            .map(|poll| Mailbox::new(poll.registry(), WAKER).map(Arc::new))
+            .map(|poll| {
+                let waker = Waker::new(poll.registry(), WAKER)?;
+                Ok(Arc::new(Mailbox::new(move || {
+                    if let Err(error) = waker.wake() {
+                        log::error!("a worker could not be woken: {error}");
+                    }
+                })))
+            })
             .collect::<io::Result<Vec<_>>>()?;
         let shared = Arc::new(Shared {
             mailboxes,

@@ -1,16 +1,9 @@
 //! One socket, its connection, and what waits for it.
 
-use std::{
-    io::{self, Read, Write},
-    net::SocketAddr,
-    sync::Arc,
-    time::Instant,
-};
-
-use mio::net::TcpStream;
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
 use super::{
-    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, slab::Key,
+    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, socket::Socket,
     timers::Armed, topics::News,
 };
 use crate::{
@@ -19,12 +12,14 @@ use crate::{
         connection::Connection,
         handshake::HeadReader,
     },
-    service::{Ear, PeerId, Service},
+    router::{Opening, Verdict},
+    service::{Ear, PeerId, Service, TaskId, Tasks},
+    slab::Key,
 };
 
 /// One connection as its worker holds it.
-pub(super) struct Peer {
-    pub(super) link: Link,
+pub(super) struct Peer<S> {
+    pub(super) link: Link<S>,
     pub(super) stage: Stage,
 }
 
@@ -32,15 +27,37 @@ pub(super) struct Peer {
 pub(super) enum Stage {
     /// The opening handshake; the reader is there once a read has cut the head off.
     Opening(Option<Box<HeadReader>>),
+    /// The application decides on the request.
+    Deciding(Box<Decision>),
     /// The application.
     Serving(Box<dyn Service>),
     /// Nobody: the connection ends.
     Ending,
 }
 
+/// A decision that a task comes to.
+pub(super) struct Decision {
+    pub(super) opening: Opening,
+    /// What it has come to, once it has.
+    pub(super) verdict: Rc<Cell<Option<Verdict>>>,
+    pub(super) task: Task,
+}
+
+/// A task that is dropped with this.
+pub(super) struct Task {
+    pub(super) tasks: Tasks,
+    pub(super) id: TaskId,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.tasks.cancel(self.id);
+    }
+}
+
 /// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.
-pub(super) struct Link {
-    pub(super) socket: TcpStream,
+pub(super) struct Link<S> {
+    pub(super) socket: S,
     pub(super) connection: Connection,
     pub(super) key: Key,
     pub(super) addr: SocketAddr,
@@ -66,6 +83,8 @@ pub(super) struct Link {
     dirty: bool,
     /// So much waits for the peer that it is not read from.
     pub(super) full: bool,
+    /// The application hears nothing for now.
+    pub(super) paused: bool,
     /// The peer has closed its side and all of it was read; it may still take what waits for it.
     pub(super) ended: bool,
     /// TCP is gone.
@@ -90,9 +109,9 @@ pub(super) struct Deferred {
     end: usize,
 }
 
-impl Link {
+impl<S: Socket> Link<S> {
     pub(super) fn new(
-        socket: TcpStream,
+        socket: S,
         addr: SocketAddr,
         key: Key,
         connection: Connection,
@@ -117,6 +136,7 @@ impl Link {
             ready: false,
             dirty: false,
             full: false,
+            paused: false,
             ended: false,
             lost: false,
             lingering: false,
@@ -400,10 +420,29 @@ impl Link {
 
     // ---- input ---------------------------------------------------------------------------------
 
-    /// Whether it is this peer's turn to be read. Who does not read us is not; who is leaving is read
-    /// to the end.
+    /// Whether the peer is listened to: not who does not read us, nor while the application wants to
+    /// hear nothing.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.full && !self.paused
+    }
+
+    /// Whether it is this peer's turn to be read; who is leaving is read to the end.
     pub(super) fn may_read(&self) -> bool {
-        self.readable && self.stash.is_none() && (!self.full || self.connection.ends_tcp())
+        self.readable && self.stash.is_none() && (self.is_heard() || self.connection.ends_tcp())
+    }
+
+    /// The application hears again what it has put off.
+    pub(super) fn resume(&mut self, context: &mut Context) {
+        if std::mem::replace(&mut self.paused, false) {
+            self.go_on(context);
+        }
+    }
+
+    /// Goes on with input that was put off.
+    pub(super) fn go_on(&mut self, context: &mut Context) {
+        if self.readable || self.stash.is_some() {
+            self.read_on(context);
+        }
     }
 
     /// One read: into the rest of a large frame first where there is one, then into `buffer`. Gives
@@ -430,10 +469,10 @@ impl Link {
         Ok((read.min(in_place), read.saturating_sub(in_place)))
     }
 
-    /// Puts input aside for the next turn, or for when the peer reads us again.
+    /// Puts input aside for the next turn, or for when the peer is listened to again.
     pub(super) fn keep_for_later(&mut self, stash: Box<Stash>, context: &mut Context) {
         self.stash = Some(stash);
-        if !self.full {
+        if self.is_heard() {
             self.read_on(context);
         }
     }
@@ -452,5 +491,17 @@ impl Link {
 impl Deferred {
     pub(super) fn key(&self) -> Key {
         self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        // Beside it there are its service's box, eight bytes of the table and, in the system, its socket.
+        let size = size_of::<Peer<mio::net::TcpStream>>();
+        assert!(size <= 248, "{size} bytes");
     }
 }

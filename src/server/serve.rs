@@ -4,15 +4,18 @@
 //! the worker's output until the turn ends. A panic in a service ends here.
 
 use std::{
+    cell::Cell,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
 };
 
 use super::{
     call::Call,
     context::Context,
     mailbox::Admission,
-    peer::{Link, Peer, Stage},
+    peer::{Decision, Link, Peer, Stage, Task},
+    socket::Socket,
     topics::Hear,
 };
 use crate::{
@@ -21,24 +24,24 @@ use crate::{
         connection::{Event, Mode, State},
         handshake::{HandshakeError, HeadReader},
     },
-    router::{self, Routed, Routes},
-    service::{Answer, Peer as Lent, Service},
+    router::{self, Deciding, Opening, Routed, Routes, Verdict},
+    service::{Answer, Outgoing, Peer as Lent, PeerId, Service, Tasks},
 };
 
 /// Most frames that one connection is served in a turn; the rest of what was read waits for the next.
 const FRAMES_A_TURN: usize = 256;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
-pub(super) struct Serving<'a> {
-    link: &'a mut Link,
+pub(super) struct Serving<'a, S: Socket> {
+    link: &'a mut Link<S>,
     stage: &'a mut Stage,
     context: &'a mut Context,
     /// Where this connection's output begins in the worker's.
     start: usize,
 }
 
-impl<'a> Serving<'a> {
-    pub(super) fn new(peer: &'a mut Peer, context: &'a mut Context) -> Self {
+impl<'a, S: Socket> Serving<'a, S> {
+    pub(super) fn new(peer: &'a mut Peer<S>, context: &'a mut Context) -> Self {
         let Peer { link, stage } = peer;
         let start = context.output.len();
         Self { link, stage, context, start }
@@ -52,8 +55,7 @@ impl<'a> Serving<'a> {
         for _ in 0..FRAMES_A_TURN {
             let Self { link, context, .. } = &mut *self;
             let state = link.connection.state();
-            // Whoever does not read us is not listened to.
-            if link.full || !state.receives() {
+            if !link.is_heard() || !state.receives() {
                 break;
             }
             let (pool, output) = (&mut context.pool, &mut context.output);
@@ -66,7 +68,8 @@ impl<'a> Serving<'a> {
                 }
             }
         }
-        if self.link.connection.state().receives() { input.len() } else { 0 }
+        let is_kept = self.link.connection.state().receives() || self.is_deciding();
+        if is_kept { input.len() } else { 0 }
     }
 
     /// Serves `len` bytes that were read straight into their message.
@@ -106,8 +109,19 @@ impl<'a> Serving<'a> {
         self.call(|service, peer| service.drained(peer));
     }
 
+    /// A task has asked for its service, or has decided on its request.
+    pub(super) fn woken(&mut self) {
+        match mem::replace(self.stage, Stage::Ending) {
+            Stage::Deciding(decision) => self.conclude(*decision),
+            stage => {
+                *self.stage = stage;
+                self.call(|service, peer| service.woken(peer));
+            }
+        }
+    }
+
     /// Does something to the connection as its application could.
-    pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_>) -> T) -> T {
+    pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_, S>) -> T) -> T {
         call(&mut Call { link: self.link, context: self.context, start: self.start })
     }
 
@@ -117,9 +131,18 @@ impl<'a> Serving<'a> {
         self.answer(&answer.encode(false), CloseCause::Answered(answer.status));
     }
 
-    /// Answers a request that took too long to arrive.
+    fn is_deciding(&self) -> bool {
+        matches!(self.stage, Stage::Deciding(_))
+    }
+
+    /// Answers a request that took too long to arrive, or to be decided on.
     pub(super) fn refuse_late(&mut self) {
-        let answer = Answer::from(HandshakeError::Timeout);
+        let answer = match self.is_deciding() {
+            true => {
+                Answer::text(503, "this server could not decide in time: try again in a moment")
+            }
+            false => HandshakeError::Timeout.into(),
+        };
         self.answer(&answer.encode(false), CloseCause::Timeout(Timeout::Handshake));
     }
 
@@ -142,13 +165,22 @@ impl<'a> Serving<'a> {
             return;
         }
         let addr = self.link.addr;
-        let Ok(routed) = catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) else {
-            self.context.counters.panics.add(1);
-            log::error!("a route panicked over a request of {addr}");
-            let fault = Answer::text(500, "this server met a fault of its own");
-            self.refuse(fault);
-            return;
-        };
+        match catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) {
+            Ok(routed) => self.settle(routed),
+            Err(_) => {
+                self.context.counters.panics.add(1);
+                self.refuse_after_panic();
+            }
+        }
+    }
+
+    fn refuse_after_panic(&mut self) {
+        log::error!("a route panicked over a request of {}", self.link.addr);
+        self.refuse(Answer::text(500, "this server met a fault of its own"));
+    }
+
+    /// Does what became of a request.
+    fn settle(&mut self, routed: Routed) {
         match routed {
             Routed::Upgrade { response, service, settings, agreed } => {
                 self.context.output.extend_from_slice(&response);
@@ -161,10 +193,37 @@ impl<'a> Serving<'a> {
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
             }
+            Routed::Later { decision, opening } => self.decide(decision, opening),
             Routed::Answer { status, response } => {
                 self.answer(&response, CloseCause::Answered(status));
             }
         }
+    }
+
+    /// Has the application decide in a task of its own. What comes behind the request waits.
+    fn decide(&mut self, deciding: Deciding, opening: Opening) {
+        let (id, tasks) = self.call_link(|call| (call.id(), call.tasks()));
+        let verdict = Rc::<Cell<Option<Verdict>>>::default();
+        let (tell, done) = (Rc::clone(&verdict), CallAtEnd(id, tasks.clone()));
+        let task = tasks.spawn(async move {
+            let _done = done;
+            tell.set(Some(deciding.await));
+        });
+        let task = Task { id: task, tasks };
+        self.link.paused = true;
+        *self.stage = Stage::Deciding(Box::new(Decision { opening, verdict, task }));
+    }
+
+    /// The application has decided, or panicked over it.
+    fn conclude(&mut self, decision: Decision) {
+        let Decision { opening, verdict, task } = decision;
+        drop(task);
+        match verdict.take() {
+            Some(verdict) => self.settle(opening.finish(verdict)),
+            // The tasks have counted it.
+            None => self.refuse_after_panic(),
+        }
+        self.link.resume(self.context);
     }
 
     fn answer(&mut self, answer: &[u8], cause: CloseCause) {
@@ -215,13 +274,22 @@ impl<'a> Serving<'a> {
     }
 }
 
-impl Drop for Serving<'_> {
+/// Has a connection's service called when it is dropped.
+struct CallAtEnd(PeerId, Tasks);
+
+impl Drop for CallAtEnd {
+    fn drop(&mut self) {
+        self.1.call(self.0);
+    }
+}
+
+impl<S: Socket> Drop for Serving<'_, S> {
     fn drop(&mut self) {
         self.link.leave(self.start, self.context);
     }
 }
 
-impl Peer {
+impl<S: Socket> Peer<S> {
     /// Tells the application, where it was not told yet, that its connection has ended; drops it.
     pub(super) fn tell_closed(&mut self, context: &Context) {
         let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::slab::Key;
+use crate::slab::Key;
 
 /// How coarse deadlines are.
 const TICK_MILLIS: u64 = 50;

@@ -10,8 +10,8 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use super::slab::Key;
 use crate::service::{Ear, Kind, Publication, Subscriber, Topic, TopicId};
+use crate::slab::Key;
 
 /// Memory for a batch's frames that is kept for the next batch: bytes.
 const MAX_SPARE_JOINED: usize = 1 << 20;

@@ -1,87 +1,55 @@
-//! One thread's loop: wait, take in, serve, expire, flush.
+//! One thread's loop: wait, take in, take a turn.
 
 use std::{
-    io, mem,
-    net::{Shutdown, SocketAddr},
-    panic::{AssertUnwindSafe, catch_unwind},
+    io,
+    net::Shutdown,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use mio::{Events, Interest, Poll, Token, event::Event as Readiness, net::TcpStream};
+use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
 
 use super::{
     Shared,
-    accept::Acceptor,
-    context::Context,
-    mailbox::{Admission, Post},
-    peer::{Link, Peer, Stage, Stash},
-    serve::Serving,
-    slab::{Key, Slab},
-    topics::Hear,
+    accept::{Acceptor, Arrival},
+    board::{Readiness, Switchboard},
+    mailbox::Mailbox,
+    socket::Socket,
 };
-use crate::{
-    protocol::{
-        close::{CloseCause, CloseCode, Timeout},
-        connection::{Connection, State},
-    },
-    router::Routes,
-    service::{Errand, Letter, Outgoing, PeerId},
-};
-
-/// The worker's read buffer: every socket is read into it in turn. It is also what one connection may
-/// be read in a turn.
-const READ_BUFFER: usize = 256 << 10;
+use crate::slab::Key;
 
 /// Most connections accepted in a turn.
 const ACCEPTS_A_TURN: usize = 256;
 
-/// The turn's output is written early when it has grown to this many bytes.
-const MAX_OUTPUT: usize = 256 << 10;
-
 /// Most readiness events taken from the system at once.
 const EVENTS: usize = 1024;
-
-/// How long connections get to end when the server stops: so the process is gone within five seconds.
-const STOP_WITHIN: Duration = Duration::from_millis(4_300);
 
 const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
-/// One thread, its sockets and what they share.
+/// One thread, its poll and its connections.
 pub(super) struct Worker {
+    number: u32,
     poll: Poll,
-    read_buffer: Box<[u8]>,
-    peers: Slab<Peer>,
-    context: Context,
-    routes: Arc<Routes>,
+    board: Switchboard<TcpStream>,
     shared: Arc<Shared>,
     acceptor: Option<Acceptor>,
-    jobs: Vec<Job>,
-    /// When whoever is left is dropped, once the worker is stopping.
-    stop_at: Option<Instant>,
 }
 
-/// Something the application wants done at times.
-pub(super) struct Job {
-    pub(super) period: Duration,
-    pub(super) next: Instant,
-    pub(super) run: Box<dyn FnMut(Instant) + Send>,
+impl Socket for TcpStream {
+    fn shut_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
 }
 
 impl Worker {
-    pub(super) fn new(poll: Poll, number: u32, routes: Arc<Routes>, shared: &Arc<Shared>) -> Self {
-        Self {
-            poll,
-            read_buffer: vec![0; READ_BUFFER].into(),
-            peers: Slab::new(),
-            context: Context::new(number, shared),
-            routes,
-            shared: Arc::clone(shared),
-            acceptor: None,
-            jobs: Vec::new(),
-            stop_at: None,
-        }
+    pub(super) fn new(
+        number: u32,
+        poll: Poll,
+        board: Switchboard<TcpStream>,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        Self { number, poll, board, shared: Arc::clone(shared), acceptor: None }
     }
 
     /// Has this worker accept for all.
@@ -91,58 +59,49 @@ impl Worker {
         Ok(())
     }
 
-    /// Has this worker do the application's periodic jobs.
-    pub(super) fn set_jobs(&mut self, jobs: Vec<Job>) {
-        self.jobs = jobs;
-    }
-
     /// Serves until the server is stopped and every connection has ended.
     ///
     /// # Errors
     /// Those of the system's poll.
     pub(super) fn run(&mut self) -> io::Result<()> {
+        let _entered = self.board.enter();
         let mut events = Events::with_capacity(EVENTS);
-        while !self.has_stopped() {
+        while !self.board.has_stopped() {
             self.wait(&mut events)?;
             self.take_in(&events);
             self.accept();
-            self.read_on();
-            self.open_mail();
-            self.expire();
-            self.flush();
+            self.board.turn();
+            if self.board.is_stopping() {
+                self.acceptor = None;
+            }
         }
         Ok(())
     }
 
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.mailboxes[self.number as usize]
+    }
+
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let may_sleep = self.context.mailbox.fall_asleep(self.stop_at.is_some())
-            && !self.context.has_work()
+        let may_sleep = self.mailbox().fall_asleep(self.board.is_stopping())
+            && !self.board.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
-        let time_left = if may_sleep {
-            self.next_deadline().map(|next| next.saturating_duration_since(self.context.now))
-        } else {
-            Some(Duration::ZERO)
-        };
-        let waited = self.poll.poll(events, time_left);
-        self.context.mailbox.wake_up();
-        self.context.now = Instant::now();
+        let waited =
+            self.poll.poll(events, if may_sleep { self.time_left() } else { Some(Duration::ZERO) });
+        self.mailbox().wake_up();
+        self.board.set_now(Instant::now());
         waited.or_else(|error| match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             _ => Err(error),
         })
     }
 
-    fn next_deadline(&self) -> Option<Instant> {
+    /// How long nothing needs to be done.
+    fn time_left(&self) -> Option<Duration> {
         let accept = self.acceptor.as_ref().and_then(Acceptor::paused_until);
-        let jobs = self.jobs.iter().map(|job| job.next).min();
-        [self.context.timers.next(), accept, jobs, self.stop_at].into_iter().flatten().min()
+        let next = [self.board.next_deadline(), accept].into_iter().flatten().min();
+        next.map(|next| next.saturating_duration_since(self.board.now()))
     }
-
-    fn has_stopped(&self) -> bool {
-        self.stop_at.is_some() && self.peers.is_empty()
-    }
-
-    // ---- take in -------------------------------------------------------------------------------
 
     fn take_in(&mut self, events: &Events) {
         for event in events {
@@ -155,431 +114,52 @@ impl Worker {
                 WAKER => {}
                 token => self.take_event(token, event),
             }
-            self.flush_early();
         }
     }
 
-    fn take_event(&mut self, token: Token, event: &Readiness) {
+    fn take_event(&mut self, token: Token, event: &Event) {
         // Where another connection has the place by now, the event is stale.
-        let Some((key, peer)) = self.peers.at(token.0 as u32) else { return };
-        if token_of(key) != token {
-            return;
-        }
-        let link = &mut peer.link;
-        link.to_the_end |= event.is_read_closed();
-        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-        link.readable |= readable;
-        if (event.is_writable() || event.is_write_closed()) && link.backlog() > 0 {
-            link.flush_outbox(&mut self.context);
-            self.after_flush(key);
-        }
-        if readable {
-            self.read(key);
+        if let Some(key) = self.board.key_at(token.0 as u32)
+            && token_of(key) == token
+        {
+            let read_closed = event.is_read_closed();
+            let news = Readiness {
+                readable: event.is_readable() || read_closed || event.is_error(),
+                writable: event.is_writable() || event.is_write_closed(),
+                read_closed,
+                failed: event.is_error(),
+            };
+            self.board.wake(key, news);
         }
     }
 
+    /// Takes in what the listener has, or the worker that listens has handed over.
     fn accept(&mut self) {
-        let now = self.context.now;
+        let now = self.board.now();
+        for arrival in self.mailbox().arrivals() {
+            self.welcome(arrival);
+        }
         for _ in 0..ACCEPTS_A_TURN {
             let accepted = self.acceptor.as_mut().and_then(|acceptor| acceptor.accept(now));
             let Some((socket, addr)) = accepted else { return };
             let Some((worker, admission)) = self.shared.place() else { continue };
-            if worker == self.context.worker {
-                self.welcome(socket, addr, admission);
+            let arrival = Arrival { socket, addr, admission };
+            if worker == self.number {
+                self.welcome(arrival);
             } else {
-                self.shared.mailboxes[worker as usize].hand_over(socket, addr, admission);
+                self.shared.mailboxes[worker as usize].hand_over(arrival);
             }
         }
     }
 
-    /// Takes a new connection in.
-    fn welcome(&mut self, mut socket: TcpStream, addr: SocketAddr, admission: Admission) {
-        let now = self.context.now;
-        let settings = Arc::clone(self.routes.defaults());
-        // A turn's output leaves in one piece, so nothing is gained by holding it back (RFC 896).
-        let mut prepared = socket.set_nodelay(true);
-        let key = self.peers.insert(|key| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registry = self.poll.registry();
-            prepared = mem::replace(&mut prepared, Ok(()))
-                .and_then(|()| registry.register(&mut socket, token_of(key), interest));
-            let connection = Connection::server(settings, now);
-            let link = Link::new(socket, addr, key, connection, admission, now);
-            Peer { link, stage: Stage::Opening(None) }
+    fn welcome(&mut self, arrival: Arrival) {
+        let Arrival { socket, addr, admission } = arrival;
+        let registry = self.poll.registry();
+        self.board.welcome(socket, addr, admission, |socket, key| {
+            // A turn's output leaves in one piece, so nothing is gained by holding it back (RFC 896).
+            socket.set_nodelay(true)?;
+            registry.register(socket, token_of(key), Interest::READABLE | Interest::WRITABLE)
         });
-        if prepared.is_err() {
-            self.lose(key);
-        } else if let Some(peer) = self.peers.get_mut(key) {
-            peer.link.arm(&mut self.context);
-        }
-    }
-
-    /// Goes on with connections whose last turn was cut short.
-    fn read_on(&mut self) {
-        let mut ready = mem::take(&mut self.context.ready);
-        for key in ready.drain(..) {
-            if let Some(peer) = self.peers.get_mut(key) {
-                peer.link.ready = false;
-                self.read(key);
-                self.flush_early();
-            }
-        }
-        // What was cut short again in the meantime waits for the next turn.
-        ready.append(&mut self.context.ready);
-        self.context.ready = ready;
-    }
-
-    /// Reads from a connection and serves what came, as far as its share of the turn goes.
-    fn read(&mut self, key: Key) {
-        if !self.serve_stash(key) {
-            return;
-        }
-        let mut budget = READ_BUFFER;
-        while let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-            if !link.may_read() {
-                return;
-            }
-            if budget == 0 {
-                link.read_on(&mut self.context);
-                return;
-            }
-            match link.read(&mut self.read_buffer, &mut self.context) {
-                Ok((0, 0)) => {
-                    link.readable = false;
-                    link.ended = true;
-                    // What waits for it gets as long as it would in a closing handshake.
-                    link.connection.excuse_silence(self.context.now);
-                    self.settle(key);
-                }
-                Ok((in_place, read)) => {
-                    budget = budget.saturating_sub(in_place + read);
-                    self.serve_read(key, in_place, read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.lose(key),
-            }
-        }
-    }
-
-    // ---- serve ---------------------------------------------------------------------------------
-
-    /// Serves input that an earlier turn has put aside; gives whether that is all served.
-    fn serve_stash(&mut self, key: Key) -> bool {
-        let Some(peer) = self.peers.get_mut(key) else { return false };
-        let Some(mut stash) = peer.link.stash.take() else { return true };
-        let left =
-            Serving::new(peer, &mut self.context).input(&mut stash.bytes[stash.at..], &self.routes);
-        if left > 0 {
-            stash.at = stash.bytes.len() - left;
-            peer.link.keep_for_later(stash, &mut self.context);
-        }
-        self.settle(key);
-        left == 0
-    }
-
-    /// Serves `in_place` bytes of a large frame, then `read` bytes of the read buffer.
-    fn serve_read(&mut self, key: Key, in_place: usize, read: usize) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let mut serving = Serving::new(peer, &mut self.context);
-        if in_place > 0 {
-            serving.input_in_place(in_place);
-        }
-        let left = serving.input(&mut self.read_buffer[..read], &self.routes);
-        drop(serving);
-        if left > 0 {
-            let bytes = self.read_buffer[read - left..read].to_vec();
-            peer.link.keep_for_later(Box::new(Stash { bytes, at: 0 }), &mut self.context);
-        }
-        self.settle(key);
-    }
-
-    /// TCP is gone.
-    fn lose(&mut self, key: Key) {
-        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.readable = false;
-        link.lost = true;
-        self.settle(key);
-    }
-
-    /// Draws the conclusions from the state that a connection is in after something happened to it.
-    #[inline]
-    fn settle(&mut self, key: Key) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.link.lost || peer.link.ended {
-            peer.link.connection.receive_eof();
-        }
-        match peer.link.connection.state() {
-            State::Connecting | State::Open => return,
-            State::CloseSent | State::CloseReceived => peer.link.unsubscribe_all(&mut self.context),
-            State::CloseExchanged | State::Closed => {
-                peer.link.stash = None;
-                peer.link.unsubscribe_all(&mut self.context);
-                peer.tell_closed(&self.context);
-                self.context.ending.push(key);
-            }
-        }
-        peer.link.arm(&mut self.context);
-    }
-
-    /// Ends TCP for connections that are done, once their last bytes have left.
-    fn end_connections(&mut self) {
-        let mut ending = mem::take(&mut self.context.ending);
-        for key in ending.drain(..) {
-            let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
-            if link.lost || (link.ended && link.is_flushed()) {
-                self.finish(key);
-            } else if link.is_flushed() && !link.lingering {
-                self.shut_write(key);
-            } else if link.has_output() {
-                self.context.ending.push(key);
-            }
-        }
-        ending.append(&mut self.context.ending);
-        self.context.ending = ending;
-    }
-
-    /// §7.1.1: the server ends TCP first. The peer may still be sending, and closing the socket under
-    /// it would reset TCP and overtake our Close: so only our side is shut, and the rest is read.
-    fn shut_write(&mut self, key: Key) {
-        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.lingering = true;
-        if link.socket.shutdown(Shutdown::Write).is_err() {
-            self.finish(key);
-        } else if link.readable {
-            link.read_on(&mut self.context);
-        }
-    }
-
-    /// Takes a connection off the table.
-    fn finish(&mut self, key: Key) {
-        let Some(mut peer) = self.peers.remove(key) else { return };
-        peer.link.unsubscribe_all(&mut self.context);
-        peer.link.connection.receive_eof();
-        peer.tell_closed(&self.context);
-        self.shared.leave(self.context.worker, peer.link.admission);
-        peer.link.log_end(&self.context);
-    }
-
-    // ---- mail ----------------------------------------------------------------------------------
-
-    fn open_mail(&mut self) {
-        if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
-            self.begin_stop();
-        }
-        self.context.sort_mail();
-        let mut posts = mem::take(&mut self.context.posts);
-        for post in posts.drain(..) {
-            match post {
-                Post::Socket(_, _, admission) if self.stop_at.is_some() => {
-                    self.shared.leave(self.context.worker, admission);
-                }
-                Post::Socket(socket, addr, admission) => self.welcome(socket, addr, admission),
-                Post::Letter(Letter::Errand(id, errand)) => self.run_errand(id, errand),
-                Post::Letter(Letter::Publication(publication)) => {
-                    self.context.topics.take_in(publication);
-                }
-            }
-            self.flush_early();
-        }
-        posts.append(&mut self.context.posts);
-        self.context.posts = posts;
-    }
-
-    fn run_errand(&mut self, id: PeerId, errand: Errand) {
-        let key = Key { slot: id.slot, generation: id.generation };
-        let done = self.peers.get_mut(key).is_some_and(|peer| {
-            Serving::new(peer, &mut self.context)
-                .call_link(|call| {
-                    // What its poster published before goes out before it.
-                    call.hear(Hear::All);
-                    match errand {
-                        Errand::Send(message) => call.send(message),
-                        Errand::Ping(payload) => call.ping(&payload),
-                        Errand::Close(code, reason) => call.close(code, &reason),
-                    }
-                })
-                .is_ok()
-        });
-        if !done {
-            self.context.counters.undelivered.add(1);
-        }
-        self.settle(key);
-    }
-
-    fn begin_stop(&mut self) {
-        self.acceptor = None;
-        self.stop_at = Some(self.context.now + STOP_WITHIN);
-        for key in self.peers.keys() {
-            let Some(peer) = self.peers.get_mut(key) else { continue };
-            if peer.link.connection.state() == State::Connecting {
-                self.finish(key);
-                continue;
-            }
-            // One that is closing already goes on with that.
-            Serving::new(peer, &mut self.context)
-                .call_link(|call| call.close(CloseCode::GOING_AWAY, "server stops").ok());
-            self.settle(key);
-            self.flush_early();
-        }
-    }
-
-    // ---- time ----------------------------------------------------------------------------------
-
-    fn expire(&mut self) {
-        let now = self.context.now;
-        while let Some((tick, keys)) = self.context.timers.pop(now) {
-            for &key in &keys {
-                // An entry that another one has overtaken is stale.
-                if let Some(peer) = self.peers.get_mut(key)
-                    && peer.link.armed == tick
-                {
-                    peer.link.armed = Default::default();
-                    self.expire_peer(key);
-                }
-            }
-            self.context.timers.give_back(keys);
-        }
-        for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
-            job.next = now + job.period;
-            if catch_unwind(AssertUnwindSafe(|| (job.run)(now))).is_err() {
-                self.context.counters.panics.add(1);
-                log::error!("a periodic job panicked");
-            }
-        }
-        if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
-            self.peers.keys().into_iter().for_each(|key| self.finish(key));
-        }
-    }
-
-    fn expire_peer(&mut self, key: Key) {
-        let now = self.context.now;
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        let connection = &mut peer.link.connection;
-        let passed = connection.next_deadline().is_some_and(|deadline| deadline <= now);
-        if peer.link.is_stuck(now) {
-            self.expire_writing(key);
-            return;
-        }
-        match peer.link.connection.state() {
-            State::Open if passed && peer.link.full => {
-                peer.link.connection.excuse_silence(now);
-                peer.link.arm(&mut self.context);
-            }
-            State::Open if passed => {
-                let output = &mut self.context.output;
-                let start = output.len();
-                peer.link.connection.handle_timeout(now, output);
-                peer.link.leave(start, &mut self.context);
-                peer.link.arm(&mut self.context);
-                // A Pong brings the next Ping closer than the end of the wait for it may be.
-                peer.link.arm_for_ping(&mut self.context);
-                self.settle(key);
-            }
-            // A request had begun: say why it goes unanswered.
-            State::Connecting if passed && matches!(peer.stage, Stage::Opening(Some(_))) => {
-                Serving::new(peer, &mut self.context).refuse_late();
-                self.settle(key);
-            }
-            State::Connecting
-            | State::CloseSent
-            | State::CloseReceived
-            | State::CloseExchanged
-            | State::Closed
-                if passed =>
-            {
-                peer.link.connection.handle_timeout(now, &mut Vec::new());
-                self.finish(key);
-            }
-            State::Connecting
-            | State::Open
-            | State::CloseSent
-            | State::CloseReceived
-            | State::CloseExchanged
-            | State::Closed => peer.link.arm(&mut self.context),
-        }
-    }
-
-    /// Drops a peer that takes nothing. The socket's edge comes only once a good part of its buffer is
-    /// free, so a slow peer that reads all the same is found by trying.
-    fn expire_writing(&mut self, key: Key) {
-        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.flush_outbox(&mut self.context);
-        if link.is_stuck(self.context.now) {
-            let cause = CloseCause::Timeout(Timeout::Write);
-            link.connection.disconnect(cause, CloseCode::ABNORMAL, "nothing was taken");
-            self.finish(key);
-            return;
-        }
-        link.arm(&mut self.context);
-        self.after_flush(key);
-    }
-
-    // ---- flush ---------------------------------------------------------------------------------
-
-    /// Keeps the turn's output and publications within bounds.
-    fn flush_early(&mut self) {
-        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.is_heavy() {
-            self.context.sort_mail();
-            self.flush();
-        }
-    }
-
-    /// Writes what the turn has for each connection: once for each. What is sent over it in answer
-    /// leaves with the next turn.
-    fn flush(&mut self) {
-        self.fan_out();
-        let mut flushed = mem::take(&mut self.context.flushed);
-        let mut deferred = mem::take(&mut self.context.deferred);
-        for entry in deferred.drain(..) {
-            let Some(Peer { link, .. }) = self.peers.get_mut(entry.key()) else { continue };
-            link.flush_deferred(&entry, &mut self.context);
-            if link.lost || link.backlog() > 0 {
-                flushed.push(entry.key());
-            }
-        }
-        self.context.deferred = deferred;
-        self.context.clear_output();
-        while let Some(key) = self.context.dirty.pop() {
-            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                link.flush_outbox(&mut self.context);
-                flushed.push(key);
-            }
-        }
-        for key in flushed.drain(..) {
-            self.after_flush(key);
-        }
-        self.context.flushed = flushed;
-        self.end_connections();
-    }
-
-    /// Gives each topic's publications to its members.
-    fn fan_out(&mut self) {
-        while let Some(mut batch) = self.context.topics.next_batch() {
-            let (members, news) = batch.members();
-            for (key, heard) in members {
-                if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                    link.publish(news, heard, &mut self.context);
-                }
-            }
-            self.context.topics.give_back(batch);
-        }
-        self.context.count_compressed();
-        while let Some(key) = self.context.unsettled.pop() {
-            self.settle(key);
-        }
-    }
-
-    /// A socket took something, or failed: goes on with whoever waited for that.
-    fn after_flush(&mut self, key: Key) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        if !peer.link.lost && peer.link.has_drained() {
-            Serving::new(peer, &mut self.context).drained();
-            if peer.link.readable || peer.link.stash.is_some() {
-                peer.link.read_on(&mut self.context);
-            }
-        }
-        self.settle(key);
     }
 }
 

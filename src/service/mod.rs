@@ -9,12 +9,14 @@
 
 mod answer;
 mod request;
+mod tasks;
 mod topic;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use answer::Answer;
-pub use request::{Params, Request};
+pub use request::{Headers, OwnedRequest, Param, Request};
+pub use tasks::{Alarm, Entered, TaskId, Tasks};
 pub use topic::{
     Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
     TopicId,
@@ -59,6 +61,9 @@ pub trait Service {
     /// [`Limits::resume_reading`](crate::Limits::resume_reading) bytes or less after it had been above
     /// [`Limits::pause_reading`](crate::Limits::pause_reading): time to send on.
     fn drained(&mut self, peer: &mut Peer<'_>) {}
+
+    /// A [task](Tasks) has asked for this by [`Tasks::call`].
+    fn woken(&mut self, peer: &mut Peer<'_>) {}
 
     /// The connection has ended, and this is the first cause. Called once, last, for every service
     /// that was opened, also where another method has panicked. Subscriptions are gone already.
@@ -174,6 +179,23 @@ impl<'a> Peer<'a> {
         topic.publish(message)
     }
 
+    /// Hears no message or frame from now on, until [`resume_reading`](Self::resume_reading): what the
+    /// peer sends stays with it once the buffers between are full. Its Pings are not answered, its Close
+    /// is not heard, and no Pong is due from it.
+    pub fn pause_reading(&mut self) {
+        self.0.pause_reading();
+    }
+
+    /// Hears again.
+    pub fn resume_reading(&mut self) {
+        self.0.resume_reading();
+    }
+
+    /// The tasks of this connection's worker.
+    pub fn tasks(&self) -> Tasks {
+        self.0.tasks()
+    }
+
     /// Bytes sent to this peer that its socket has not taken yet.
     pub fn buffered(&self) -> usize {
         self.0.buffered()
@@ -199,6 +221,9 @@ pub trait Outgoing {
     fn subscribe(&mut self, topic: &Topic) -> u64;
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed>;
     fn unsubscribe(&mut self, topic: &Topic);
+    fn pause_reading(&mut self);
+    fn resume_reading(&mut self);
+    fn tasks(&self) -> Tasks;
     fn buffered(&self) -> usize;
     fn handle(&self) -> PeerHandle;
 }
@@ -290,6 +315,8 @@ pub enum Letter {
     Publication(Publication),
     /// For one connection.
     Errand(PeerId, Errand),
+    /// A task's waker was called on another thread; always taken, as each task leaves one at a time.
+    Wake(TaskId),
 }
 
 impl Letter {
@@ -300,6 +327,7 @@ impl Letter {
             Self::Errand(_, Errand::Send(message)) => message.as_bytes().len(),
             Self::Errand(_, Errand::Ping(payload)) => payload.len(),
             Self::Errand(_, Errand::Close(_, reason)) => reason.len(),
+            Self::Wake(_) => 0,
         }
     }
 }

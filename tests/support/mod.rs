@@ -118,8 +118,12 @@ impl Client {
 
     /// Connects, or gives the whole HTTP answer.
     pub fn try_connect(addr: SocketAddr, path: &str) -> Result<Self, String> {
-        let (client, _) = Self::connect_with(addr, &upgrade(path), Settings::default())?;
-        Ok(client)
+        Self::ask(addr, &upgrade(path)).map(|(client, _)| client)
+    }
+
+    /// Connects with this request and gives the head of the answer too, or gives the whole HTTP answer.
+    pub fn ask(addr: SocketAddr, request: &str) -> Result<(Self, String), String> {
+        Self::connect_with(addr, request, Settings::default())
     }
 
     /// Connects and offers compression; it is agreed to.

@@ -13,8 +13,9 @@ use crate::{
         extension::deflate::{self, Agreed, Compressor, Deflate},
         frame::{Header, HeaderRules, Opcode},
     },
-    server::{context::tests::context, slab::Key, topics::Hear},
+    server::{context::tests::context, topics::Hear},
     service::{Publication, TopicDeflate},
+    slab::Key,
 };
 
 /// Bytes that arrive at one peer, inflated as it would: with the window that was agreed, fed with the

@@ -203,7 +203,13 @@ impl Mode for Echoing {
         cycle
     }
 
-    fn opened(&mut self, _at: usize, link: &mut Link<Note>, _turn: &mut Turn<'_>) -> Fate {
+    fn opened(
+        &mut self,
+        _slot: usize,
+        _window_bits: Option<u8>,
+        link: &mut Link<Note>,
+        _turn: &mut Turn<'_>,
+    ) -> Fate {
         // The first reply of every connection is checked.
         link.care = Care::Read;
         Fate::Stay

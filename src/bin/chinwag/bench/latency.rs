@@ -1,7 +1,5 @@
 //! How long things took: a histogram over the timed window, its percentiles, and a drawing of it.
 
-use std::fmt::Write;
-
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -45,7 +43,7 @@ impl Latencies {
         })
     }
 
-    /// The distribution as lines of text: a row for each doubling, those in between split in four.
+    /// The distribution as lines of text: two rows for each doubling.
     pub fn drawing(&self) -> String {
         let mut rows: Vec<(u64, u64)> = Vec::new();
         for value in self.0.iter_recorded() {
@@ -63,18 +61,19 @@ impl Latencies {
         for (upper, count) in rows {
             let share = count as f64 / total;
             let bar = "█".repeat((count as f64 / most * 40.0).round() as usize);
-            writeln!(lines, "  ≤ {:>9}  {:>7.3} %  {bar}", time(upper as f64), share * 100.0)
-                .expect("a string takes it");
+            let line = format!("  ≤ {:>9}  {:>7.3} %  {bar}", time(upper as f64), share * 100.0);
+            lines += line.trim_end();
+            lines.push('\n');
         }
         lines
     }
 }
 
-/// The end of the row that `nanos` belongs to: four rows a doubling.
+/// The end of the row that `nanos` belongs to: two rows a doubling.
 fn row_of(nanos: u64) -> u64 {
-    let base = 1_u64 << nanos.max(4).ilog2();
-    let step = base / 4;
-    base + (nanos.max(4) - base).div_ceil(step) * step
+    let nanos = nanos.max(2);
+    let base = 1 << nanos.ilog2();
+    base + (nanos - base).div_ceil(base / 2) * (base / 2)
 }
 
 /// Nanoseconds as people read them.
@@ -98,6 +97,14 @@ pub struct Percentiles {
     #[serde(rename = "p99.9")]
     pub p99_9: f64,
     pub max: f64,
+}
+
+impl Percentiles {
+    /// Those that a table shows, with their names.
+    pub fn named(&self) -> [(&'static str, f64); 5] {
+        let Self { p50, p90, p99, p99_9, max, .. } = *self;
+        [("p50", p50), ("p90", p90), ("p99", p99), ("p99.9", p99_9), ("max", max)]
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drawing_has_a_row_for_each_quarter_of_a_doubling() {
+    fn the_drawing_has_two_rows_for_each_doubling() {
         let mut latencies = Latencies::default();
         latencies.record(1_100, 30);
         latencies.record(1_200, 10);
@@ -145,7 +152,7 @@ mod tests {
         let drawing = latencies.drawing();
         let lines: Vec<&str> = drawing.lines().collect();
         assert_eq!(lines.len(), 2, "{drawing}");
-        assert!(lines[0].contains("1.3 µs") && lines[0].contains("97.561 %"), "{drawing}");
+        assert!(lines[0].contains("1.5 µs") && lines[0].contains("97.561 %"), "{drawing}");
         assert_eq!(lines[0].matches('█').count(), 40);
         assert!(lines[1].contains("ms") && lines[1].contains("2.439 %"), "{drawing}");
     }

@@ -90,8 +90,11 @@ fn parse_stat(text: &str) -> Option<u64> {
 /// Linux shows processor time to programs in hundredths of a second.
 const TICK: u64 = 10_000_000;
 
-/// Bytes of memory that the processes `pids` have resident, together; `None` where one does not tell.
+/// Bytes of memory that the processes `pids` have resident, together; `None` where one does not tell, or there is none.
 pub fn resident(pids: &[u32]) -> Option<u64> {
+    if pids.is_empty() {
+        return None;
+    }
     pids.iter()
         .map(|pid| {
             let file = |name| fs::read_to_string(format!("/proc/{pid}/{name}")).ok();

@@ -18,9 +18,44 @@ use super::{
     worker::{Mode, Worker},
 };
 
-/// What is the same for all modes.
+/// What is done on the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    Echo,
+    Broadcast,
+    Connect,
+    Idle,
+    Churn,
+}
+
+impl Name {
+    /// As it is written on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Broadcast => "broadcast",
+            Self::Connect => "connect",
+            Self::Idle => "idle",
+            Self::Churn => "churn",
+        }
+    }
+
+    /// What a live figure counts, and its name.
+    pub fn shows(self) -> (Count, &'static str) {
+        match self {
+            Self::Echo => (Count::Received, "messages"),
+            Self::Broadcast => (Count::Received, "deliveries"),
+            Self::Connect => (Count::Opened, "handshakes"),
+            Self::Idle => (Count::Unexpected, "messages"),
+            Self::Churn => (Count::Rounds, "rounds"),
+        }
+    }
+}
+
+/// What a run is to do, whatever its mode.
 #[derive(Debug)]
 pub struct Plan {
+    pub mode: Name,
     pub target: Target,
     pub addr: SocketAddr,
     pub connections: usize,
@@ -28,19 +63,44 @@ pub struct Plan {
     /// Loopback addresses to connect from.
     pub sources: usize,
     pub compress: bool,
+    /// Whether messages go at fixed moments.
+    pub is_paced: bool,
     pub warm_up: Duration,
     pub duration: Duration,
     /// The server's processes.
     pub pids: Vec<u32>,
     /// Whether all connections are opened before there is load.
     pub holds: bool,
-    /// Whether what is on its way at the end is still waited for, and when it has all come.
-    pub drained: Option<fn(&Plan, &Counts) -> bool>,
-    /// What a live figure counts, and its name.
-    pub shows: (Count, &'static str),
+    /// What is waited for when no more is sent.
+    pub awaits: Awaits,
 }
 
-/// The connections of one thread.
+/// What is to come of the messages sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// Nothing that would be counted.
+    Nothing,
+    /// A reply to each.
+    Replies,
+    /// A delivery to every member, or to all but the sender.
+    Deliveries { to_sender: bool },
+}
+
+impl Awaits {
+    /// How many of them there are to be received.
+    pub fn expected(self, counts: &Counts) -> u64 {
+        let members = counts[Count::Opened];
+        counts[Count::Sent]
+            * match self {
+                Self::Nothing => 0,
+                Self::Replies => 1,
+                Self::Deliveries { to_sender: true } => members,
+                Self::Deliveries { to_sender: false } => members.saturating_sub(1),
+            }
+    }
+}
+
+/// A thread among others.
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     pub thread: usize,
@@ -64,6 +124,8 @@ pub struct Findings {
     /// Of the whole run.
     pub tally: Tally,
     pub counts: Counts,
+    /// Bytes of memory that the server had before there were connections.
+    pub memory_before: Option<u64>,
     /// Of the timed window.
     pub window: Window,
     pub interrupted: bool,
@@ -124,6 +186,7 @@ pub fn run<M: Mode>(
 ) -> Result<Findings, Failure> {
     let control = Control::new(plan.threads);
     let offers = if plan.compress { offered().offers() } else { Vec::new() };
+    let memory_before = process::resident(&plan.pids);
     thread::scope(|scope| {
         let leave = Leave(&control);
         let threads: Vec<_> = (0..plan.threads)
@@ -152,7 +215,7 @@ pub fn run<M: Mode>(
         let counts = control.counts();
         let Some(window) = led else { return Err(nothing(plan, &counts, &tally, stop)) };
         let interrupted = stop.load(Ordering::Relaxed);
-        Ok(Findings { tally, counts, window, interrupted })
+        Ok(Findings { tally, counts, memory_before, window, interrupted })
     })
 }
 
@@ -190,9 +253,9 @@ impl Conductor<'_> {
     /// All phases but the last; gives what was measured. `None` where it ended before the window.
     fn lead(&self, progress: &mut Progress) -> Option<Window> {
         if self.plan.holds {
-            self.wait(Duration::MAX, || {
+            wait(Duration::MAX, || {
                 progress.opening(self.plan.connections, &self.control.counts());
-                self.control.is_settled()
+                self.control.is_settled() || self.is_over()
             });
             if self.is_over() {
                 return None;
@@ -207,58 +270,58 @@ impl Conductor<'_> {
         let start = Snapshot::take(self.plan, self.control);
         self.stay(self.plan.duration, "measuring", progress);
         let window = Snapshot::take(self.plan, self.control).since(&start, self.plan);
-        if let Some(drained) = self.plan.drained {
+        if self.plan.awaits != Awaits::Nothing {
             self.control.enter(Phase::Drain);
-            self.drain(drained);
+            self.drain();
         }
         Some(window)
-    }
-
-    /// Waits until `done`, for `limit` at most, or until the run is over.
-    fn wait(&self, limit: Duration, mut done: impl FnMut() -> bool) {
-        let start = Instant::now();
-        while !done() && !self.is_interrupted() {
-            let left = limit.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                return;
-            }
-            thread::sleep(left.min(LOOK));
-        }
     }
 
     /// Stays in a phase for `length`, or until no connection is left.
     fn stay(&self, length: Duration, what: &str, progress: &mut Progress) {
         let (start, before) = (Instant::now(), self.control.counts());
-        self.wait(length, || {
+        wait(length, || {
             let counts = self.control.counts();
-            progress.running(what, start.elapsed(), length, &(counts - before), self.plan.shows);
+            progress.running(
+                what,
+                start.elapsed(),
+                length,
+                &(counts - before),
+                self.plan.mode.shows(),
+            );
             self.is_over()
         });
     }
 
     /// Waits for what is on its way.
-    fn drain(&self, drained: fn(&Plan, &Counts) -> bool) {
+    fn drain(&self) {
         let mut last = (Instant::now(), 0);
-        self.wait(DRAIN, || {
+        wait(DRAIN, || {
             let counts = self.control.counts();
             if counts[Count::Received] != last.1 {
                 last = (Instant::now(), counts[Count::Received]);
             }
-            drained(self.plan, &counts) || last.0.elapsed() > QUIET
+            let all_came = counts[Count::Received] >= self.plan.awaits.expected(&counts);
+            all_came || (self.has_ended)() || last.0.elapsed() > QUIET
         });
-    }
-
-    fn is_interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || (self.has_ended)()
     }
 
     /// Whether there is no point in going on.
     fn is_over(&self) -> bool {
-        let counts = self.control.counts();
-        let gone = self.control.is_settled()
-            && self.plan.holds
-            && counts[Count::Opened] == counts[Count::Lost];
-        self.is_interrupted() || gone
+        let stopped = self.stop.load(Ordering::Relaxed);
+        stopped || (self.has_ended)() || self.control.is_empty()
+    }
+}
+
+/// Waits until `done`, for `limit` at most.
+fn wait(limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        let left = limit.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        thread::sleep(left.min(LOOK));
     }
 }
 
@@ -274,7 +337,7 @@ struct Snapshot {
 impl Snapshot {
     fn take(plan: &Plan, control: &Control) -> Self {
         let scheduled = |task: &std::path::PathBuf| process::scheduled(task).unwrap_or_default();
-        let memory = process::resident(&plan.pids).filter(|_| !plan.pids.is_empty());
+        let memory = process::resident(&plan.pids);
         let threads = control.tasks().iter().map(scheduled).collect();
         let server = CpuTime::of(&plan.pids);
         Self { at: Instant::now(), counts: control.counts(), server, threads, memory }

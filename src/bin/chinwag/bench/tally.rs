@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -45,6 +45,8 @@ pub enum Count {
     Lost,
     /// Connections on which compression was agreed on.
     Compressed,
+    /// Whole rounds of connecting, working and closing.
+    Rounds,
     /// Messages sent.
     Sent,
     /// Messages received of those that were sent: replies, or deliveries.
@@ -56,6 +58,9 @@ pub enum Count {
     /// Replies compared with what was sent, and those that were not the same.
     Checked,
     Wrong,
+    /// Deliveries that had come before, and those that came after a later one.
+    Repeated,
+    Reordered,
     /// Messages meant to go in the window, at a fixed rate, that were not answered.
     Unanswered,
     /// Nanoseconds spent on waiting for the moment to send, with the processor busy.
@@ -163,12 +168,23 @@ pub struct Control {
     boards: Vec<Board>,
 }
 
+/// What a thread has of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Some are yet to be opened.
+    Busy,
+    /// All were opened, or given up.
+    Settled,
+    /// None is left, and none will come.
+    Empty,
+}
+
 /// What one thread shows of itself.
 #[derive(Debug, Default)]
 struct Board {
     counts: [AtomicU64; COUNTS],
-    /// Every connection was opened or given up.
-    settled: AtomicBool,
+    state: AtomicU8,
     /// Set once the thread has begun.
     begun: Mutex<Option<(Waker, Option<PathBuf>)>>,
 }
@@ -206,13 +222,13 @@ impl Control {
         *lock(&self.boards[thread].begun) = Some((waker, task));
     }
 
-    /// Shows what `thread` has counted, and whether it has opened what it could.
-    pub fn publish(&self, thread: usize, tally: &Tally, settled: bool) {
+    /// Shows what `thread` has counted, and what it has of connections.
+    pub fn publish(&self, thread: usize, tally: &Tally, state: State) {
         let board = &self.boards[thread];
         for (shown, count) in board.counts.iter().zip(tally.counts.0) {
             shown.store(count, Ordering::Relaxed);
         }
-        board.settled.store(settled, Ordering::Relaxed);
+        board.state.store(state as u8, Ordering::Relaxed);
     }
 
     /// What all threads have counted.
@@ -225,7 +241,16 @@ impl Control {
 
     /// Whether all threads have opened what they could.
     pub fn is_settled(&self) -> bool {
-        self.boards.iter().all(|board| board.settled.load(Ordering::Relaxed))
+        self.states().all(|state| state != State::Busy as u8)
+    }
+
+    /// Whether no thread has a connection, nor will have one.
+    pub fn is_empty(&self) -> bool {
+        self.states().all(|state| state == State::Empty as u8)
+    }
+
+    fn states(&self) -> impl Iterator<Item = u8> {
+        self.boards.iter().map(|board| board.state.load(Ordering::Relaxed))
     }
 
     /// Where the accounts of the threads are.
@@ -249,10 +274,12 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(Count::Sent, 3);
         tally.add(Count::Wrong, 1);
-        control.publish(0, &tally, true);
+        control.publish(0, &tally, State::Empty);
         assert!(!control.is_settled());
-        control.publish(1, &tally, true);
-        assert!(control.is_settled());
+        control.publish(1, &tally, State::Settled);
+        assert!(control.is_settled() && !control.is_empty());
+        control.publish(1, &tally, State::Empty);
+        assert!(control.is_settled() && control.is_empty());
         let counts = control.counts();
         assert_eq!((counts[Count::Sent], counts[Count::Wrong], counts[Count::Lost]), (6, 2, 0));
         assert_eq!((counts - tally.counts)[Count::Sent], 3);

@@ -15,7 +15,7 @@ use super::{
     payload::frame,
     process,
     reader::{Item, Reader, Reply},
-    tally::{Control, Count, Phase, Tally},
+    tally::{Control, Count, Phase, State, Tally},
 };
 
 /// What is done on the connections of one thread.
@@ -30,8 +30,14 @@ pub trait Mode {
     /// `window_bits`, or not at all.
     fn cycle(&mut self, window_bits: Option<u8>) -> Rc<Cycle>;
 
-    /// The connection in slot `at` is open.
-    fn opened(&mut self, _at: usize, _link: &mut Link<Self::Note>, _turn: &mut Turn<'_>) -> Fate {
+    /// The connection in `slot` is open; it compresses with a window of `window_bits`, or not at all.
+    fn opened(
+        &mut self,
+        _slot: usize,
+        _window_bits: Option<u8>,
+        _link: &mut Link<Self::Note>,
+        _turn: &mut Turn<'_>,
+    ) -> Fate {
         Fate::Stay
     }
 
@@ -181,7 +187,12 @@ impl<'c, M: Mode> Worker<'c, M> {
             self.sweep();
             let wait = self.due();
             let settled = self.opening == 0 && (self.fresh.is_empty() || self.gave_up());
-            self.control.publish(self.thread, &self.tally, settled);
+            let state = match (settled, self.open) {
+                (false, _) => State::Busy,
+                (true, 1..) => State::Settled,
+                (true, 0) => State::Empty,
+            };
+            self.control.publish(self.thread, &self.tally, state);
             if self.is_done() {
                 return Ok(self.tally);
             }
@@ -371,7 +382,7 @@ impl<'c, M: Mode> Worker<'c, M> {
                     link.stage = Stage::Open;
                     link.reader = Reader::new(window_bits.is_some());
                     link.cycle = mode.cycle(window_bits);
-                    let fate = mode.opened(at, link, &mut turn);
+                    let fate = mode.opened(at, window_bits, link, &mut turn);
                     if fate != Fate::Stay {
                         return fate;
                     }

@@ -1,8 +1,8 @@
-//! A table of connections whose places are used again, and whose names never are.
+//! A table whose places are used again, and whose names never are.
 
 /// Values in numbered places. A name is a place and how often it was used before.
 #[derive(Debug)]
-pub(super) struct Slab<T> {
+pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
     len: usize,
@@ -15,30 +15,30 @@ struct Place<T> {
 }
 
 /// Names a value for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    pub slot: u32,
-    pub generation: u32,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
 }
 
 impl<T> Slab<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { places: Vec::new(), free: Vec::new(), len: 0 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// Puts in the value that `make` gives for its name.
-    pub(super) fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Key {
+    pub(crate) fn insert(&mut self, make: impl FnOnce(Key) -> T) -> Key {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, value: None });
-            u32::try_from(self.places.len() - 1).expect("a process has fewer descriptors than 2³²")
+            u32::try_from(self.places.len() - 1).expect("there is no memory for 2³² values")
         });
         let place = &mut self.places[slot as usize];
         let key = Key { slot, generation: place.generation };
@@ -47,19 +47,18 @@ impl<T> Slab<T> {
         key
     }
 
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let place = self.places.get_mut(key.slot as usize)?;
         place.value.as_mut().filter(|_| place.generation == key.generation)
     }
 
-    /// Whatever is in a place now, and its name.
-    pub(super) fn at(&mut self, slot: u32) -> Option<(Key, &mut T)> {
-        let place = self.places.get_mut(slot as usize)?;
-        let key = Key { slot, generation: place.generation };
-        place.value.as_mut().map(|value| (key, value))
+    /// The name of what is in a place now.
+    pub(crate) fn key_at(&self, slot: u32) -> Option<Key> {
+        let place = self.places.get(slot as usize)?;
+        place.value.as_ref().map(|_| Key { slot, generation: place.generation })
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<T> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.slot as usize)?;
         let value = place.value.take_if(|_| place.generation == key.generation)?;
         self.len -= 1;
@@ -72,7 +71,7 @@ impl<T> Slab<T> {
     }
 
     /// The names of all values.
-    pub(super) fn keys(&self) -> Vec<Key> {
+    pub(crate) fn keys(&self) -> Vec<Key> {
         (0..)
             .zip(&self.places)
             .filter(|(_, place)| place.value.is_some())
@@ -110,12 +109,5 @@ mod tests {
         assert!(slab.is_empty());
         assert_eq!(slab.insert(|_| "second").slot, 1);
         assert_eq!(slab.get_mut(last), None);
-    }
-
-    #[test]
-    fn a_connection_at_rest_is_small() {
-        // Beside it there are its service's box and, in the system, its socket.
-        let size = size_of::<Place<crate::server::peer::Peer>>();
-        assert!(size <= 256, "{size} bytes");
     }
 }
