@@ -18,15 +18,25 @@ WARM_UP = 0.4
 PATIENCE = 60
 
 
+# What the generator calls them that are counted in a mode, and what each of them costs.
+COUNTS = {
+    "echo": ("messages_per_second", "server_cpu_us_per_message"),
+    "broadcast": ("deliveries_per_second", "server_cpu_us_per_delivery"),
+    "connect": ("handshakes_per_second", "server_cpu_us_per_handshake"),
+}
+
+# What must not happen at all: nobody is fast at the wrong thing.
+FAULTS = ["failed", "lost_connections", "wrong", "unexpected", "lost", "repeated", "out_of_order"]
+
+
 class Bench:
     """The load generator, on a core of its own."""
 
-    def __init__(self, binary, core, servers, seconds, quick):
-        self.binary, self.core, self.servers = binary, core, servers
-        self.seconds, self.quick = seconds, quick
+    def __init__(self, binary, core, servers, seconds):
+        self.binary, self.core, self.servers, self.seconds = binary, core, servers, seconds
 
     def look(self, name, work):
-        """Sees that a server does what is asked of it: nobody is fast at the wrong thing.
+        """Sees that a server does what is asked of it.
 
         Gives the bytes of an echo's payload on the wire.
         """
@@ -47,36 +57,32 @@ class Bench:
         server = self.servers.start(name, work)
         try:
             if work.mode == "idle":
-                return self.rest(server, work)
+                # A server has what it needs once only when it has had a connection.
+                self.warm(server)
             found = self.load(server, work)
-            return {
-                "cpu": found["server_cpu_us_per_message"],
-                "rate": found["messages_per_second"],
-                "p99": found["latency_us"]["p99"],
-                "bottleneck": found["bottleneck"],
-                "sockets": found["sockets"],
-            }
         finally:
             server.stop()
+        faults = {fault: found[fault] for fault in FAULTS if found.get(fault)}
+        if faults:
+            raise Failure(f"{name} fails at {work.title}: {faults}")
+        if work.mode == "idle":
+            return {"bytes": found["server_bytes_per_connection"]}
+        rate, cpu = COUNTS[work.mode]
+        return {
+            "cpu": found[cpu],
+            "rate": found[rate],
+            "p99": found["latency_us"]["p99"],
+            "bottleneck": found["bottleneck"],
+            "sockets": found["sockets"],
+        }
 
-    def rest(self, server, work):
-        """The memory that connections at rest cost, beyond that of a server that has had some."""
+    def warm(self, server):
         url, _, path = server.url.removeprefix("ws://").partition("/")
         check.echo(url, path, "warm")
-        before = server.resident()
-        found = self.load(server, work)
-        count = work.connections(self.quick)
-        return {"bytes": (found["server_memory_bytes"] - before) / count}
 
     def load(self, server, work):
-        options = {**work.options, **(work.quick or {})} if self.quick else work.options
-        flags = []
-        for name, value in options.items():
-            flags.append("--" + name.replace("_", "-"))
-            if value is not True:
-                flags.append(str(value))
         command = [
-            *("taskset", "-c", str(self.core), self.binary, "bench", work.mode, server.url, *flags),
+            *("taskset", "-c", str(self.core), self.binary, "bench", work.mode, server.url, *work.flags),
             *("--duration", f"{round(self.seconds * 1000)}ms"),
             *("--warm-up", f"{round(WARM_UP * 1000)}ms"),
             *("--pid", str(server.pid), "--json"),

@@ -8,56 +8,27 @@ from .works import ALL, FLOOR, TWO
 
 def markdown(facts, works, samples):
     """The whole page: how it was measured, verdicts, tables."""
-    works = [work for work in works if samples.get(work.name)]
     parts = [HEAD.format(**facts)]
-    judged = verdicts(works, samples)
+    # One short sample says nothing about a target.
+    judged = [] if facts["quick"] else verdicts(works, samples)
     if judged:
         parts += ["## Targets\n", *targets(judged)]
-    against = [work for work in works if FLOOR in samples[work.name] and work.mode != "idle"]
-    deflate = [work for work in works if work.deflate]
-    workers = [work for work in works if TWO in samples[work.name]]
-    rest = [work for work in works if work.mode == "idle"]
-    if against:
-        parts += ["## Processor time of the server\n", RATIOS, *table(against, samples, to_floor)]
-    if deflate:
-        parts += ["## Compressed\n", DEFLATE, *table(deflate, samples, shrunk)]
-    if workers:
-        parts += ["## One worker and two\n", MICROS, *table(workers, samples, micros)]
-    timed = against + deflate
-    if timed:
-        parts += ["## Messages a second, and how long the slowest hundredth took\n", RATES]
-        parts += table(timed, samples, pace)
-    if rest:
-        parts += ["## Memory at rest\n", MEMORY, *table(rest, samples, memory)]
-    parts += ["## Who was measured\n", *servers(facts["versions"], works, samples)]
+    for heading, note, names, cell in SECTIONS:
+        rows = [work for work in works if work.name.startswith(names)]
+        if rows:
+            parts += [f"## {heading}\n", note, *table(rows, samples, cell)]
+    parts += ["## Who was measured\n", *servers(facts["versions"], works)]
     return "\n".join(parts) + "\n"
 
 
 HEAD = """# chinwag beside its peers
 
 Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
-Each server had one core and the load (`chinwag bench`) another; {rounds} rounds of {seconds} s, each server
-in turn in every round (fewer rounds with 5,000 connections and more). Other load on the machine
+Each server had one core and the load (`chinwag bench`) another; rounds: {rounds} (fewer with 5,000 connections and more),
+each server in turn in every round, {seconds} s a time. Other load on the machine
 meanwhile: {load}. Figures are medians; ratios are medians of the ratios within a round. Absolute
 figures are good for this machine and this hour only, ratios for longer.
 """
-
-RATIOS = """The floor in µs a message; all others as multiples of it, in which less is better. In broadcast a
-message is one delivery. The floor writes as soon as it can: where messages gather, who is slower to
-start has more to send at once, and can be below it.
-"""
-
-DEFLATE = """Processor time of the server in µs a message, and the bytes that a message of this kind shrinks to.
-Nobody keeps a window from message to message.
-"""
-
-MICROS = "Processor time of the server in µs a message; both workers share the one core.\n"
-
-RATES = """† the load was as busy as its core allows: the server could do more.
-"""
-
-MEMORY = "Resident bytes that each connection adds.\n"
-
 
 def targets(judged):
     yield "| work | target | found | |"
@@ -115,7 +86,7 @@ def figure(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def servers(versions, works, samples):
+def servers(versions, works):
     yield "| server | version | how |"
     yield "|---|---|---|"
     for name, version in versions.items():
@@ -124,8 +95,47 @@ def servers(versions, works, samples):
     yield "| work | options of the load |"
     yield "|---|---|"
     for work in works:
-        flags = " ".join(
-            f"--{key.replace('_', '-')}" + ("" if value is True else f" {value}")
-            for key, value in work.options.items()
-        )
-        yield f"| {work.title} | `{work.mode} {flags}`".rstrip() + " |"
+        yield f"| {work.title} | `{' '.join([work.mode, *work.flags])}` |"
+
+
+SECTIONS = [
+    (
+        "Processor time of the server",
+        "The floor in µs a message; all others as multiples of it, in which less is better. In broadcast a\n"
+        "message is one delivery; there the floor is no lower bound: who is slower to start has more to\n"
+        "send at once.\n",
+        ("echo-", "broadcast-", "handshakes"),
+        to_floor,
+    ),
+    (
+        "Compressed",
+        "Processor time of the server in µs a message, and the bytes that a message of this kind shrinks\n"
+        "to. Nobody keeps a window from message to message.\n",
+        ("deflate-",),
+        shrunk,
+    ),
+    (
+        "From few members to many",
+        "Processor time of the server in µs a delivery.\n",
+        ("growth-",),
+        micros,
+    ),
+    (
+        "One worker and two",
+        "Processor time of the server in µs a message or delivery; both workers share the one core.\n",
+        ("workers-",),
+        micros,
+    ),
+    (
+        "Messages a second, and how long the slowest hundredth took",
+        "† the load was as busy as its core allows: the server could do more.\n",
+        ("echo-", "broadcast-", "handshakes", "deflate-"),
+        pace,
+    ),
+    (
+        "Memory at rest",
+        "Resident bytes that each connection adds.\n",
+        ("idle-",),
+        memory,
+    ),
+]

@@ -48,11 +48,6 @@ class Server:
     def pid(self):
         return self.process.pid
 
-    def resident(self):
-        """Bytes of memory it has."""
-        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return int(re.search(r"^Rss:\s+(\d+) kB", rollup, re.M)[1]) << 10
-
     def sockets(self):
         """How many sockets each of its threads watches, where it watches them by epoll."""
         counts = []

@@ -35,29 +35,35 @@ class Work:
     deflate: bool = False
     # Of the rounds that were asked for; those with many connections have fewer.
     rounds: float = 1.0
-    # What is left of the options in a quick run; `None` leaves the work out.
-    quick: dict | None = None
-    unit: str = "message"
 
-    def connections(self, quick):
-        options = {**self.options, **(self.quick or {})} if quick else self.options
-        return options.get("connections") or options.get("members")
+    @property
+    def flags(self):
+        """The options as the generator takes them."""
+        words = []
+        for name, value in self.options.items():
+            words.append("--" + name.replace("_", "-"))
+            if value is not True:
+                words.append(str(value))
+        return words
+
+    @property
+    def connections(self):
+        return self.options.get("connections") or self.options.get("members") or 0
 
 
-def echo(name, title, connections=100, servers=ALL, quick=None, **options):
+def echo(name, title, connections=100, servers=ALL, **options):
     options = {"connections": connections, **options}
-    return Work(name, title, "echo", options, servers, quick=quick)
+    return Work(name, title, "echo", options, servers)
 
 
-def broadcast(members, window, name=None, servers=ALL, **more):
+def broadcast(members, window, name=None, title="", servers=ALL, **more):
     return Work(
         name or f"broadcast-{members}-{window}",
-        f"broadcast, {members:,} members, {window} in flight",
+        title or f"broadcast, {members:,} members, {window} in flight",
         "broadcast",
         {"members": members, "senders": 10, "size": 128, "window": window},
         servers,
         serves="broadcast",
-        unit="delivery",
         **more,
     )
 
@@ -70,7 +76,6 @@ def idle(connections, servers=ALL, **more):
         {"connections": connections},
         servers,
         rounds=0.2,
-        unit="connection",
         **more,
     )
 
@@ -84,29 +89,50 @@ def compressed(size, title, **more):
 
 WORKS = [
     echo("echo-20", "echo, 20 B", size=20),
-    echo("echo-128", "echo, 128 B", size=128, quick={}),
+    echo("echo-128", "echo, 128 B", size=128),
     echo("echo-1k", "echo, 1 KiB", size=1024),
     echo("echo-16k", "echo, 16 KiB", size=16 << 10),
-    echo("echo-64k", "echo, 64 KiB", size=64 << 10, quick={}),
+    echo("echo-64k", "echo, 64 KiB", size=64 << 10),
     echo("echo-1m", "echo, 1 MiB", size=MIB, connections=10),
     echo("echo-64k-non-ascii", "echo, 64 KiB, not ASCII", size=64 << 10, kind="non-ascii"),
     echo("echo-20-x16", "echo, 20 B, 16 in flight", size=20, in_flight=16),
-    echo("echo-128-x16", "echo, 128 B, 16 in flight", size=128, in_flight=16, quick={}),
+    echo("echo-128-x16", "echo, 128 B, 16 in flight", size=128, in_flight=16),
     echo("echo-1000", "echo, 128 B, 1,000 connections", size=128, connections=1000),
-    broadcast(1_000, 1, quick={}),
+    broadcast(1_000, 1),
     broadcast(1_000, 3),
     broadcast(10_000, 1, rounds=0.6),
     broadcast(10_000, 3, rounds=0.6),
-    compressed(128, "128 B", quick={}),
+    compressed(128, "128 B"),
     compressed(1024, "1 KiB"),
     compressed(16 << 10, "16 KiB"),
-    Work("handshakes", "handshakes", "connect", {}, unit="handshake", quick={}),
+    Work("handshakes", "handshakes", "connect", {}),
     idle(5_000, [FLOOR, CHINWAG]),
-    idle(15_000, quick={"connections": 1_000}),
+    idle(15_000),
     *[
-        broadcast(members, 3, name=f"growth-{members}", servers=[FLOOR, CHINWAG], rounds=0.6)
+        broadcast(
+            members,
+            3,
+            name=f"growth-{members}",
+            title=f"broadcast, {members:,} members",
+            servers=[FLOOR, CHINWAG],
+            rounds=0.6,
+        )
         for members in GROWTH
     ],
     echo("workers-echo", "echo, 128 B, one worker and two", size=128, servers=[CHINWAG, TWO]),
-    broadcast(1_000, 3, name="workers-broadcast", servers=[CHINWAG, TWO]),
+    broadcast(
+        1_000,
+        3,
+        name="workers-broadcast",
+        title="broadcast, 1,000 members, one worker and two",
+        servers=[CHINWAG, TWO],
+    ),
+]
+
+# A taste of each kind.
+QUICK = [
+    *[work for work in WORKS if work.name in ("echo-128", "echo-64k", "echo-128-x16", "deflate-128")],
+    broadcast(200, 3),
+    Work("handshakes", "handshakes", "connect", {}),
+    idle(1_000),
 ]
