@@ -21,10 +21,11 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.read = self.socket.makefile("rb").read
         key = base64.b64encode(os.urandom(16)).decode()
+        offer = f"Sec-WebSocket-Extensions: {OFFER}\r\n" if deflate else ""
         self.socket.sendall(
             f"GET /{path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-            f"{f'Sec-WebSocket-Extensions: {OFFER}' + chr(13) + chr(10) if deflate else ''}\r\n".encode()
+            f"{offer}\r\n".encode()
         )
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -99,7 +100,8 @@ def echo(url, path, text, deflate=False):
 def sample(size, kind):
     """About `size` bytes of what the load generator sends by that name."""
     if kind == "json":
-        dice, words = random.Random(6455), "tea kettle morning people talk answer room window".split()
+        dice = random.Random(6455)
+        words = "tea kettle morning people talk answer room window".split()
         records = []
         while len(json.dumps(records)) < size - 90:
             user, room, *text = dice.choices(words, k=5)

@@ -82,7 +82,8 @@ class Bench:
 
     def load(self, server, work):
         command = [
-            *("taskset", "-c", str(self.core), self.binary, "bench", work.mode, server.url, *work.flags),
+            *("taskset", "-c", str(self.core), self.binary),
+            *("bench", work.mode, server.url, *work.flags),
             *("--duration", f"{round(self.seconds * 1000)}ms"),
             *("--warm-up", f"{round(WARM_UP * 1000)}ms"),
             *("--pid", str(server.pid), "--json"),
@@ -122,12 +123,12 @@ def median(samples, key):
 
 
 def ratio(samples, others, key):
-    """How many times `others` these are: the median over the rounds, in which both had their turn."""
+    """How many times `others` these are: the median over the rounds, in which each had a turn."""
     return statistics.median(a[key] / b[key] for a, b in zip(samples, others))
 
 
 def tell(work, samples):
     key = "bytes" if work.mode == "idle" else "cpu"
     told = [f"{name} {median(all_of_it, key):,.2f}" for name, all_of_it in samples.items()]
-    load = os.getloadavg()[0]
-    print(f"{time.strftime('%H:%M:%S')} {work.title}: {', '.join(told)} (load {load:.1f})", file=sys.stderr)
+    now, load = time.strftime("%H:%M:%S"), os.getloadavg()[0]
+    print(f"{now} {work.title}: {', '.join(told)} (load {load:.1f})", file=sys.stderr)

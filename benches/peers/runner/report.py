@@ -24,10 +24,10 @@ def markdown(facts, works, samples):
 HEAD = """# chinwag beside its peers
 
 Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
-Each server had one core and the load (`chinwag bench`) another; rounds: {rounds} (fewer with 5,000 connections and more),
-each server in turn in every round, {seconds} s a time. Other load on the machine
-meanwhile: {load}. Figures are medians; ratios are medians of the ratios within a round. Absolute
-figures are good for this machine and this hour only, ratios for longer.
+Each server had one core and the load (`chinwag bench`) another; rounds: {rounds} (fewer with many
+connections), each server in turn in every round, {seconds} s a time; {load}. Figures are
+medians, and ratios medians of the ratios within a round. Figures are good for this machine and this
+hour only, ratios for longer; ± 0.05 is noise.
 """
 
 def targets(judged):
@@ -91,7 +91,8 @@ def servers(versions, works):
     yield "|---|---|---|"
     for name, version in versions.items():
         yield f"| {name} | {version} | {SETTINGS[name]} |"
-    yield "\nAll have TCP_NODELAY on and one thread; those in Rust are one program, built alike.\n"
+    yield "\nAll have TCP_NODELAY on and one thread. The peers in Rust are one program, with mimalloc but where"
+    yield "memory is measured; chinwag and the floor have the system's allocator.\n"
     yield "| work | options of the load |"
     yield "|---|---|"
     for work in works:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,19 +17,22 @@ from .works import CHINWAG, FLOOR, RUST, TWO
 HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parent.parent
 
+# Where the Rust peers are built with mimalloc.
+FAST = "mimalloc"
+
 # How long a server may take to say its address, or to go away.
 PATIENCE = 10
 
 # What each is, and how it is set up where that is not the default.
 SETTINGS = {
-    FLOOR: "mio; answers with frames prepared beforehand, parses nothing: what the system calls cost",
+    FLOOR: "parses nothing, answers with frames prepared beforehand: what the system calls cost",
     CHINWAG: "`chinwag serve --workers 1 --log off`, /echo; in broadcast a `Topic`",
     "bun": "`Bun.serve`, that is uWebSockets; `subscribe` and `publish`; compressed: `shared`",
-    "fastwebsockets": "over hyper, `FragmentCollector`, unconstrained; in broadcast behind a `BufWriter`",
+    "fastwebsockets": "`FragmentCollector`, unconstrained; in broadcast behind a `BufWriter`",
     "sockudo-ws": "defaults, `feed` and `flush`; compressed: level 6, no takeover",
     "tokio-tungstenite": "defaults (buffers of 128 KiB), `feed` and `flush`",
-    "axum": "defaults, `feed` and `flush`, over hyper",
-    "yawc": "read buffer 128 KiB, UTF-8 checked, `feed` and `flush`; compressed: level 6, a pool, no takeover",
+    "axum": "defaults, `feed` and `flush`",
+    "yawc": "read buffer 128 KiB, UTF-8 checked, `feed` and `flush`; compressed: level 6, a pool",
     "ws": "with `bufferutil`; compressed: level 6, no takeover, no threshold",
 }
 
@@ -67,10 +71,11 @@ class Server:
 class Servers:
     """Everything there is to start."""
 
-    def __init__(self, core, chinwag):
+    def __init__(self, core, chinwag, fast):
         self.core = core
         self.binary = chinwag or target(ROOT) / "chinwag"
-        self.peers = target(HERE) / "chinwag-against-peers"
+        self.plain = target(HERE) / "chinwag-against-peers"
+        self.fast = target(HERE, FAST) / "chinwag-against-peers" if fast else self.plain
 
     def start(self, name, work):
         """Starts the server `name` for this work, on its core alone."""
@@ -82,7 +87,11 @@ class Servers:
             stdout=subprocess.PIPE,
             text=True,
         )
+        # A server that says nothing ends, and so does its line.
+        timer = threading.Timer(PATIENCE, process.kill)
+        timer.start()
         line = process.stdout.readline().strip()
+        timer.cancel()
         if "://" not in line:
             process.kill()
             raise Failure(f"{name} did not start: {' '.join(map(str, command))}")
@@ -93,18 +102,21 @@ class Servers:
         if name in (CHINWAG, TWO):
             workers = ["--workers", "2" if name == TWO else "1"]
             if work.serves == "broadcast":
-                return [self.peers, CHINWAG, work.serves, *workers], ""
-            return [self.binary, "serve", "--listen", "127.0.0.1:0", "--log", "off", *workers], "echo"
+                return [self.plain, CHINWAG, work.serves, *workers], ""
+            options = ["--listen", "127.0.0.1:0", "--log", "off", *workers]
+            return [self.binary, "serve", *options], "echo"
         deflate = ["--deflate"] if work.deflate else []
         if name == "ws":
             return ["node", HERE / "servers/ws.mjs", work.serves, *deflate], ""
         if name == "bun":
             return [bun(), HERE / "servers/bun.js", work.serves, *deflate], ""
-        return [self.peers, name, work.serves, *deflate], ""
+        # At rest the peers are smaller with the system's allocator.
+        program = self.plain if name == FLOOR or work.mode == "idle" else self.fast
+        return [program, name, work.serves, *deflate], ""
 
 
-def target(package):
-    return Path(os.environ.get("CARGO_TARGET_DIR", package / "target")) / "release"
+def target(package, *inside):
+    return Path(os.environ.get("CARGO_TARGET_DIR", package / "target"), *inside, "release")
 
 
 def bun():
@@ -116,13 +128,15 @@ def bun():
     raise Failure("npm has brought no bun for this machine")
 
 
-def prepare(names):
+def prepare(names, fast):
     """Installs and builds what these servers need, and the load generator."""
     for tool in ("cargo", "taskset"):
         if not shutil.which(tool):
             raise Failure(f"there is no {tool}")
     build(ROOT, "--bin", "chinwag")
     build(HERE)
+    if fast:
+        build(HERE, "--features", "mimalloc", "--target-dir", str(target(HERE, FAST).parent))
     if {"ws", "bun"} & set(names):
         if not shutil.which("npm"):
             raise Failure("there is no npm: install it, or leave ws and bun out with --peers")

@@ -24,21 +24,24 @@ class Verdict:
 
 def at_most(work, what, found, most, unit=" ×"):
     miss = f"{(found / most - 1) * 100:.0f} % over"
-    return verdict(work, f"{what} at most {most:.2f}{unit}", f"{found:.2f}{unit}", found <= most, miss)
+    target = f"{what} at most {most:.2f}{unit}"
+    return verdict(work.title, target, f"{found:.2f}{unit}", found <= most, miss)
 
 
 def at_least(work, what, found, least):
     miss = f"{(1 - found / least) * 100:.0f} % short"
-    return verdict(work, f"{what} at least {least:.2f} ×", f"{found:.2f} ×", found >= least, miss)
+    target = f"{what} at least {least:.2f} ×"
+    return verdict(work.title, target, f"{found:.2f} ×", found >= least, miss)
 
 
-def verdict(work, target, found, met, miss):
-    return Verdict(work.title, target, found if met else f"{found}: {miss}", met)
+def verdict(title, target, found, met, miss):
+    return Verdict(title, target, found if met else f"{found}: {miss}", met)
 
 
 def floor(most):
     def judge(work, samples):
-        yield at_most(work, "CPU of the floor's", ratio(samples[CHINWAG], samples[FLOOR], "cpu"), most)
+        found = ratio(samples[CHINWAG], samples[FLOOR], "cpu")
+        yield at_most(work, "CPU of the floor's", found, most)
 
     return judge, [FLOOR]
 
@@ -84,7 +87,8 @@ def like_one(most):
         found = ratio(samples[TWO], samples[CHINWAG], "cpu")
         yield at_most(work, "CPU with two workers to that with one", found, most)
         sockets = samples[TWO][0]["sockets"]
-        yield at_most(work, "most connections of a worker to fewest", max(sockets) / min(sockets), STEADY)
+        found = max(sockets) / min(sockets)
+        yield at_most(work, "most connections of a worker to fewest", found, STEADY)
 
     return judge, [TWO]
 
@@ -142,6 +146,5 @@ def growth(samples):
 def steady(title, what, costs):
     found = max(costs) / min(costs)
     miss = f"{(found / STEADY - 1) * 100:.0f} % over"
-    told = f"{found:.2f} ×"
-    met = found <= STEADY
-    return Verdict(title, f"{what}: most to least at most {STEADY:.2f} ×", told if met else f"{told}: {miss}", met)
+    target = f"{what}: most to least at most {STEADY:.2f} ×"
+    return verdict(title, target, f"{found:.2f} ×", found <= STEADY, miss)

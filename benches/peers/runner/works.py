@@ -84,7 +84,8 @@ def compressed(size, title, **more):
     options = {"connections": 100, "size": size, "kind": "json", "compress": True}
     name = f"deflate-{size}"
     servers = [CHINWAG, *COMPRESSING]
-    return Work(name, f"compressed echo, {title} of JSON", "echo", options, servers, deflate=True, **more)
+    title = f"compressed echo, {title} of JSON"
+    return Work(name, title, "echo", options, servers, deflate=True, **more)
 
 
 WORKS = [
@@ -129,10 +130,7 @@ WORKS = [
     ),
 ]
 
+TASTE = ["echo-128", "echo-64k", "echo-128-x16", "deflate-128", "handshakes"]
+
 # A taste of each kind.
-QUICK = [
-    *[work for work in WORKS if work.name in ("echo-128", "echo-64k", "echo-128-x16", "deflate-128")],
-    broadcast(200, 3),
-    Work("handshakes", "handshakes", "connect", {}),
-    idle(1_000),
-]
+QUICK = [*[work for work in WORKS if work.name in TASTE], broadcast(200, 3), idle(1_000)]

@@ -25,6 +25,10 @@ use std::{
 
 use tokio::{net::TcpListener, runtime};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What a server does with a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
