@@ -9,7 +9,7 @@ import time
 
 from . import check
 from .servers import Failure
-from .works import CHINWAG, TWO
+from .works import TWO
 
 # Seconds of load before what counts.
 WARM_UP = 0.4
@@ -95,27 +95,47 @@ class Bench:
             sockets = server.sockets()
             try:
                 told, errors = process.communicate(timeout=self.seconds + PATIENCE)
+            except subprocess.TimeoutExpired as error:
+                raise Failure(str(error)) from error
             finally:
                 process.kill()
         if process.returncode:
-            raise Failure(f"{' '.join(map(str, command))}\n{errors.strip()}")
+            raise Failure(f"{errors.strip()}: {' '.join(map(str, command))}")
         return {**json.loads(told), "sockets": sockets}
 
 
 def all_works(bench, works, names, rounds):
-    """Samples of all the work: `{work: {server: [sample, …]}}`, interleaved round by round."""
-    samples = {}
+    """Samples of all the work, interleaved round by round, and what went wrong, a line each.
+
+    Samples are `{work: {server: [sample, …]}}`; a server that fails at a work is left out there.
+    """
+    samples, failures = {}, []
     for work in works:
-        chosen = [name for name in work.servers if name in names or name in (CHINWAG, TWO)]
-        wire = {name: bench.look(name, work) for name in chosen}
-        samples[work.name] = {name: [] for name in chosen}
-        times = max(1, round(rounds * work.rounds))
-        for turn in range(times):
-            # Each round begins with another one, so that nobody always comes after the same.
-            for name in chosen[turn % len(chosen) :] + chosen[: turn % len(chosen)]:
-                samples[work.name][name].append({**bench.measure(name, work), "wire": wire[name]})
-        tell(work, samples[work.name])
-    return samples
+        chosen = [name for name in work.servers if name in names or name == TWO]
+        taken, failed = one_work(bench, work, chosen, max(1, round(rounds * work.rounds)))
+        samples[work.name] = taken
+        failures += failed
+        tell(work, taken)
+    return samples, failures
+
+
+def one_work(bench, work, names, rounds):
+    taken, wire, failures = {name: [] for name in names}, {}, []
+    for turn in range(rounds):
+        # Each round begins with another one, so that nobody always comes after the same.
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            if name not in taken:
+                continue
+            try:
+                if turn == 0:
+                    wire[name] = bench.look(name, work)
+                taken[name].append({"wire": wire[name], **bench.measure(name, work)})
+            except Failure as failure:
+                del taken[name]
+                failures.append(str(failure))
+                print(f"  {failure}", file=sys.stderr)
+    return taken, failures
 
 
 def median(samples, key):

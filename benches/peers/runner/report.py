@@ -6,9 +6,11 @@ from .targets import verdicts
 from .works import ALL, FLOOR, TWO
 
 
-def markdown(facts, works, samples):
+def markdown(facts, works, samples, failures):
     """The whole page: how it was measured, verdicts, tables."""
     parts = [HEAD.format(**facts)]
+    if failures:
+        parts += ["What failed is left out:\n", *[f"- {line}" for line in failures], ""]
     # One short sample says nothing about a target.
     judged = [] if facts["quick"] else verdicts(works, samples)
     if judged:
@@ -17,7 +19,7 @@ def markdown(facts, works, samples):
         rows = [work for work in works if work.name.startswith(names)]
         if rows:
             parts += [f"## {heading}\n", note, *table(rows, samples, cell)]
-    parts += ["## Who was measured\n", *servers(facts["versions"], works)]
+    parts += ["## Who was measured\n", *servers(facts, works)]
     return "\n".join(parts) + "\n"
 
 
@@ -54,8 +56,8 @@ def table(works, samples, cell):
 
 
 def to_floor(taken, name):
-    if name == FLOOR:
-        return f"{figure(median(taken[FLOOR], 'cpu'))} µs"
+    if name == FLOOR or FLOOR not in taken:
+        return f"{micros(taken, name)} µs"
     return f"{ratio(taken[name], taken[FLOOR], 'cpu'):.2f}"
 
 
@@ -86,13 +88,15 @@ def figure(value):
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def servers(versions, works):
+def servers(facts, works):
     yield "| server | version | how |"
     yield "|---|---|---|"
-    for name, version in versions.items():
+    for name, version in facts["versions"].items():
         yield f"| {name} | {version} | {SETTINGS[name]} |"
-    yield "\nAll have TCP_NODELAY on and one thread. The peers in Rust are one program, with mimalloc but where"
-    yield "memory is measured; chinwag and the floor have the system's allocator.\n"
+    yield "\nAll have TCP_NODELAY on and one thread; the peers in Rust are one program."
+    if not facts["quick"]:
+        yield "That has mimalloc, but where memory is measured; chinwag and the floor do without."
+    yield ""
     yield "| work | options of the load |"
     yield "|---|---|"
     for work in works:

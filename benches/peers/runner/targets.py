@@ -133,13 +133,15 @@ def verdicts(works, samples):
 
 def growth(samples):
     """That the cost of a delivery and of a connection does not depend on how many there are."""
+    has_ours = lambda names: all(CHINWAG in samples.get(name, {}) for name in names)
     each = [f"growth-{members}" for members in GROWTH]
-    if all(name in samples for name in each):
+    if has_ours(each):
         costs = [median(samples[name][CHINWAG], "cpu") for name in each]
         span = f"{GROWTH[0]:,} to {GROWTH[-1]:,} members"
         yield steady(f"broadcast, {span}", "CPU a delivery", costs)
-    if "idle-5000" in samples and "idle-15000" in samples:
-        costs = [median(samples[name][CHINWAG], "bytes") for name in ("idle-5000", "idle-15000")]
+    rest = ["idle-5000", "idle-15000"]
+    if has_ours(rest):
+        costs = [median(samples[name][CHINWAG], "bytes") for name in rest]
         yield steady("5,000 and 15,000 connections at rest", "memory each", costs)
 
 
