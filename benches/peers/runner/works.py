@@ -13,6 +13,8 @@ COMPRESSING = ["bun", "sockudo-ws", "yawc", "ws"]
 TWO = "chinwag, two workers"
 
 ALL = [FLOOR, CHINWAG, *PEERS]
+# Those that hand 30 messages to 10,000 members within the time of a sample; ws takes three seconds.
+QUICKER = [name for name in ALL if name != "ws"]
 
 MIB = 1 << 20
 
@@ -101,8 +103,8 @@ WORKS = [
     echo("echo-1000", "echo, 128 B, 1,000 connections", size=128, connections=1000),
     broadcast(1_000, 1),
     broadcast(1_000, 3),
-    broadcast(10_000, 1, rounds=0.6),
-    broadcast(10_000, 3, rounds=0.6),
+    broadcast(10_000, 1, servers=QUICKER, rounds=0.6),
+    broadcast(10_000, 3, servers=QUICKER, rounds=0.6),
     compressed(128, "128 B"),
     compressed(1024, "1 KiB"),
     compressed(16 << 10, "16 KiB"),
