@@ -43,6 +43,8 @@
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
+//! | [`session`] | the sequential face of a service: `async fn(Session)`, one task a connection |
+//! | `cookie` | signed cookies (feature `cookies`) |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
 //!
@@ -51,16 +53,19 @@
 //! socket ←bytes─ frame ←frames─ message ←messages─ connection ←outgoing─ service ←─ chat
 //! ```
 //!
-//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server` and
-//! `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
+//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server`,
+//! `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod chat;
+#[cfg(feature = "cookies")]
+pub mod cookie;
 pub mod protocol;
 pub mod router;
 pub mod server;
 pub mod service;
+pub mod session;
 mod slab;
 pub mod web;
 
@@ -79,6 +84,7 @@ pub use service::{
     Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
     TopicDeflate,
 };
+pub use session::{RawSession, Session};
 
 /// The examples of the README, which are tested with the others.
 #[cfg(doctest)]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use chinwag::CloseCode;
-use support::{Client, DEADLINE, Said, eventually, http, open};
+use support::{Client, DEADLINE, Said, eventually, http, open, upgrade};
 
 #[test]
 fn the_first_line_is_the_address_of_the_page_and_the_rest_are_the_endpoints() {
@@ -112,6 +112,25 @@ fn one_connection_too_many_is_told_so() {
 }
 
 #[test]
+fn members_of_the_chat_may_say_as_much_as_is_allowed() {
+    let server = Server::start(&["--chat-rate", "1"]);
+    let mut client = server.connect("/chat");
+    (0..9).for_each(|n| client.send(&*format!("message {n}")));
+    let warning =
+        std::iter::from_fn(|| Some(client.text())).find(|text| text.contains("Not so fast"));
+    assert!(warning.is_some(), "five at once, and not nine");
+
+    let server = Server::start(&["--chat-rate", "1000000"]);
+    let mut client = server.connect("/chat");
+    (0..1_000).for_each(|n| client.send(&*format!("message {n}")));
+    let last = std::iter::from_fn(|| Some(client.text())).find(|text| {
+        assert!(!text.contains("Not so fast"), "{text}");
+        text.ends_with("message 999")
+    });
+    assert!(last.is_some());
+}
+
+#[test]
 fn foreign_pages_may_connect_where_they_are_allowed() {
     let server = Server::start(&[
         "--allow-origin",
@@ -176,8 +195,12 @@ fn a_mistake_gets_one_clear_line_and_status_2() {
         (vec!["--max-frame-size", "64kb"], "--max-frame-size"),
         (vec!["--max-message-size", "much"], "--max-message-size"),
         (vec!["--max-connections", "0"], "--max-connections"),
+        (vec!["--chat-rate", "0"], "--chat-rate"),
         (vec!["--log", "loud"], "info"),
         (vec!["--allow-origin", "http://a, b"], "value ' b' for '--allow-origin <ORIGIN>': "),
+        (vec!["--session-key", "/nonexistent"], "'--session-key <FILE>': No such file"),
+        (vec!["--session-key", "/dev/null"], "a key has at least 32 bytes, and this one has 0"),
+        (vec!["--session-key", "/dev/urandom"], "a key has at most 4096 bytes"),
         (vec!["--colour"], "--colour"),
         (vec!["serv"], "serv"),
     ] {
@@ -217,7 +240,9 @@ fn the_help_tells_every_option_its_variable_and_every_endpoint() {
             "max-frame-size",
             "max-message-size",
             "max-connections",
+            "chat-rate",
             "allow-origin",
+            "session-key",
             "log",
         ] {
             let variable = format!("CHINWAG_{}", option.to_uppercase().replace('-', "_"));
@@ -225,6 +250,7 @@ fn the_help_tells_every_option_its_variable_and_every_endpoint() {
             assert!(help.contains(&variable), "{args:?}: {variable}");
         }
         assert!(help.contains("--no-compression\n") && help.contains("CHINWAG_NO_COMPRESSION"));
+        assert!(help.contains("--secure-cookies\n") && help.contains("CHINWAG_SECURE_COOKIES"));
         for endpoint in ["/chat", "/chat/{room}", "/echo", "/raw"] {
             assert!(help.contains(&format!("\n  {endpoint} ")), "{args:?}: {endpoint}");
         }
@@ -332,6 +358,67 @@ fn a_stderr_that_nobody_reads_holds_nothing_up() {
     assert_eq!(server.ended().code(), Some(0));
 }
 
+#[test]
+fn a_browser_keeps_its_name_when_it_comes_back() {
+    let server = Server::start(&[]);
+    let cookie = server.cookie("");
+    let (mut client, head) = server.chat(&cookie);
+    assert_eq!(client.text(), "You've logged in as [user0]");
+    assert!(!head.contains("\r\nSet-Cookie: "), "the page has set it: {head}");
+    client.send("/nick Anna");
+    hears(&mut client, "* user0 is now Anna");
+    drop(client);
+
+    let (mut client, head) = server.chat(&cookie);
+    assert_eq!(client.text(), "You've logged in as [Anna]");
+    let set = header(&head, "Set-Cookie").expect("the name is new in it");
+    for part in ["; Path=/", "; Max-Age=2592000", "; HttpOnly", "; SameSite=Lax"] {
+        assert!(set.contains(part), "{set}");
+    }
+    assert!(!set.contains("Secure"), "{set}");
+    // The lobby knows who that is by name alone.
+    let (mut other, _) = server.chat("");
+    assert_eq!(other.text(), "You've logged in as [user1]");
+    other.send("/nick Anna");
+    hears(&mut other, "* You are still user1: somebody is called Anna already");
+
+    let mut forged = cookie.clone();
+    let last = if forged.pop() == Some('A') { 'Q' } else { 'A' };
+    forged.push(last);
+    let (mut client, head) = server.chat(&forged);
+    assert_eq!(client.text(), "You've logged in as [user2]");
+    assert!(header(&head, "Set-Cookie").is_some(), "another is set");
+}
+
+#[test]
+fn with_a_key_a_name_outlives_the_server() {
+    let key = std::env::temp_dir().join(format!("chinwag-key-{}", std::process::id()));
+    std::fs::write(&key, [7; 32]).unwrap();
+    let mut command = chinwag();
+    command.env("CHINWAG_LISTEN", "127.0.0.1:0").env("CHINWAG_SESSION_KEY", &key);
+    let by_variable = Server::spawn(command);
+    let by_option = Server::start(&["--session-key", key.to_str().unwrap()]);
+    std::fs::remove_file(&key).unwrap();
+
+    let first = by_variable.cookie("");
+    let (mut client, _) = by_variable.chat(&first);
+    client.send("/nick Anna");
+    hears(&mut client, "* user0 is now Anna");
+    let cookie = by_variable.cookie(&first);
+    drop((client, by_variable));
+    assert_eq!(by_option.chat(&cookie).0.text(), "You've logged in as [Anna]");
+    let other = Server::start(&[]);
+    assert_eq!(other.chat(&cookie).0.text(), "You've logged in as [user0]");
+}
+
+#[test]
+fn secure_cookies_are_for_https_and_this_host_alone() {
+    let server = Server::start(&["--secure-cookies"]);
+    let page = server.get("/");
+    let set = header(&page, "Set-Cookie").unwrap();
+    assert!(set.starts_with("__Host-chinwag=1.") && set.ends_with("; Secure"), "{set}");
+}
+
 /// A process of ours; killed when dropped.
 struct Process(Child);
 
@@ -385,6 +472,22 @@ impl Server {
 
     fn get(&self, path: &str) -> String {
         http(self.addr, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr))
+    }
+
+    /// The cookie that the page sets for a browser with `cookie`.
+    fn cookie(&self, cookie: &str) -> String {
+        let page = http(
+            self.addr,
+            &format!("GET / HTTP/1.1\r\nHost: {}\r\nCookie: {cookie}\r\n\r\n", self.addr),
+        );
+        let set = header(&page, "Set-Cookie").expect("the page sets a cookie");
+        set.split(';').next().unwrap().to_owned()
+    }
+
+    /// A browser with `cookie` comes to the chat; also gives the head of the answer.
+    fn chat(&self, cookie: &str) -> (Client, String) {
+        let cookie = format!("\r\nCookie: {cookie}\r\n\r\n");
+        Client::ask(self.addr, &upgrade("/chat").replace("\r\n\r\n", &cookie)).unwrap()
     }
 
     fn signal(&self, name: &str) {
@@ -452,6 +555,17 @@ fn compression(server: &Server, path: &str) -> Option<String> {
     assert!(head[0].starts_with("HTTP/1.1 101 "), "{head:?}");
     let name = "Sec-WebSocket-Extensions: ";
     head.iter().find_map(|line| line.strip_prefix(name).map(str::to_owned))
+}
+
+/// The value of the first header called `name` in an answer.
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// Waits for a line of the chat.
+fn hears(client: &mut Client, line: &str) {
+    while client.text() != line {}
 }
 
 fn is_one_line(text: &str) -> bool {

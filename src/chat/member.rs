@@ -6,6 +6,7 @@ use super::{
     Chat, TooManyRooms,
     command::{Command, HELP},
     name::Name,
+    names::Regular,
     rate::{Rate, Verdict},
     room::Room,
     text,
@@ -23,6 +24,8 @@ pub struct Member {
     chat: Chat,
     /// The room that the request asked for.
     pub(super) wanted: Name,
+    /// Who it is, until the connection is open.
+    regular: Option<Box<Regular>>,
     /// `None` before the connection is open and from the goodbye on.
     seat: Option<Seat>,
 }
@@ -30,6 +33,8 @@ pub struct Member {
 /// Somebody who is in a room.
 struct Seat {
     id: PeerId,
+    /// The number of a [`Regular`].
+    regular: Option<u128>,
     name: Name,
     room: Arc<Room>,
     rate: Rate,
@@ -37,8 +42,8 @@ struct Seat {
 
 impl Member {
     /// Somebody on the way to the room `wanted`.
-    pub(super) fn new(chat: Chat, wanted: Name) -> Self {
-        Self { chat, wanted, seat: None }
+    pub(super) fn new(chat: Chat, wanted: Name, regular: Option<Box<Regular>>) -> Self {
+        Self { chat, wanted, regular, seat: None }
     }
 
     /// Leaves the room and gives the name back; nothing happens the second time.
@@ -62,15 +67,21 @@ impl Member {
 
 impl Service for Member {
     fn opened(&mut self, peer: &mut Peer<'_>) {
-        let name = self.chat.next_name();
+        let regular = self.regular.take();
+        let (name, why) = self.chat.first_name(regular.as_deref());
         tell(peer, &format!("You've logged in as [{name}]"));
+        if let Some(why) = why {
+            tell(peer, &format!("* You are {name} for now: {why}"));
+        }
         match self.chat.enter(&self.wanted, peer, &name) {
             Ok((room, earlier)) => {
-                let rate = self.chat.rate(peer.now());
-                self.seat = Some(Seat { id: peer.id(), name, room, rate });
+                let (id, rate) = (peer.id(), self.chat.rate(peer.now()));
+                let regular = regular.map(|regular| regular.id);
+                self.seat = Some(Seat { id, regular, name, room, rate });
                 tell_earlier(peer, &earlier);
             }
             Err(full) => {
+                self.chat.give_back(&name);
                 peer.close(CloseCode::TRY_AGAIN_LATER, &full.to_string()).ok();
             }
         }
@@ -128,7 +139,8 @@ impl Seat {
         if wanted.is_empty() {
             return tell(peer, &format!("* You are {}; another name: /nick NAME", self.name));
         }
-        match chat.take_name(wanted, &self.name) {
+        match chat.take_name(wanted, Some(&self.name), self.regular) {
+            Ok(name) if name == self.name => tell(peer, &format!("* You are {name} already")),
             Ok(name) => {
                 if !self.room.rename(self.id, &name) {
                     tell(peer, &format!("* You are now {name}"));

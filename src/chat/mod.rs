@@ -8,7 +8,7 @@
 //! chat's hands.
 //!
 //! No two people share a name, in whatever letter case or Unicode form it is written, and nobody
-//! can choose `user` and a number. A name is letters and digits with few signs between, and Latin
+//! can choose `user` and a number. A [`Regular`] is one person in all their connections. A name is letters and digits with few signs between, and Latin
 //! letters do not mix with others that look like them. What may look alike all the same and is not
 //! told apart: `rn` and `m`, or `сор` in Cyrillic and `cop` in Latin letters.
 //!
@@ -22,14 +22,17 @@ mod command;
 mod log;
 mod member;
 mod name;
+mod names;
 mod rate;
+#[cfg(feature = "cookies")]
+mod regulars;
 mod room;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -39,10 +42,14 @@ use std::{
 };
 
 pub use member::Member;
+pub use names::Regular;
+#[cfg(feature = "cookies")]
+pub use regulars::Regulars;
 
 use self::{
     log::{Bounds, Ring},
     name::{BadName, Name},
+    names::Names,
     rate::Rate,
     room::{Due, Room},
 };
@@ -79,6 +86,9 @@ pub struct ChatLimits {
     pub crowd: usize,
     /// Most names that `/who` lists. Default 100; then their number follows.
     pub listed: usize,
+    /// Most [regulars](Regular) whose names are remembered while they are away. Default 10,000; who took
+    /// theirs longest ago is forgotten.
+    pub regulars: usize,
 }
 
 impl Default for ChatLimits {
@@ -94,6 +104,7 @@ impl Default for ChatLimits {
             history_bytes_in_all: 64 << 20,
             crowd: 100,
             listed: 100,
+            regulars: 10_000,
         }
     }
 }
@@ -118,9 +129,7 @@ struct Shared {
     limits: ChatLimits,
     /// The number of the next newcomer; never goes back.
     next: AtomicU64,
-    /// Names that were chosen, folded. Those with numbers need no place here: nobody can choose one,
-    /// and no number comes twice.
-    names: Mutex<HashSet<Name>>,
+    names: Mutex<Names>,
     rooms: Mutex<HashMap<Name, Arc<Room>>>,
     due: Due,
     history_bytes: Arc<AtomicUsize>,
@@ -133,9 +142,9 @@ impl Chat {
     /// A chat that nobody is in.
     pub fn new(limits: ChatLimits) -> Self {
         Self(Arc::new(Shared {
-            limits,
             next: AtomicU64::new(0),
-            names: Mutex::default(),
+            names: Mutex::new(Names::new(limits.regulars)),
+            limits,
             rooms: Mutex::default(),
             due: Due::default(),
             history_bytes: Arc::default(),
@@ -148,10 +157,32 @@ impl Chat {
     /// # Errors
     /// Status 400 where that is no name for a room; the text says why.
     pub fn service(&self, request: &Request<'_>) -> Result<Member, Answer> {
+        self.member(request, None)
+    }
+
+    /// As [`service`](Self::service), for somebody whom the chat knows again: they are called what they
+    /// last chose, where nobody else is called so by now.
+    ///
+    /// # Errors
+    /// As [`service`](Self::service).
+    pub fn service_for(&self, regular: Regular, request: &Request<'_>) -> Result<Member, Answer> {
+        self.member(request, Some(Box::new(regular)))
+    }
+
+    /// What the [`Regular`] with this number chose to be called last, as far as the chat remembers.
+    pub fn name_of(&self, id: u128) -> Option<String> {
+        lock(&self.0.names).recall(id).map(Name::to_string)
+    }
+
+    fn member(
+        &self,
+        request: &Request<'_>,
+        regular: Option<Box<Regular>>,
+    ) -> Result<Member, Answer> {
         let query = request.query("room");
         let room = request.param("room").or(query.as_deref()).unwrap_or(LOBBY);
         match self.room_name(room) {
-            Ok(room) => Ok(Member::new(self.clone(), room)),
+            Ok(room) => Ok(Member::new(self.clone(), room, regular)),
             Err(why) => Err(Answer::text(400, format!("this is no name for a room: {why}"))),
         }
     }
@@ -173,27 +204,46 @@ impl Chat {
         Rate::new(now, self.0.limits.rate, self.0.limits.burst)
     }
 
-    /// The name of the next newcomer.
-    fn next_name(&self) -> Name {
-        Name::numbered(self.0.next.fetch_add(1, Ordering::Relaxed))
+    /// The name of a newcomer, and why it is not the one that they are known by.
+    fn first_name(&self, regular: Option<&Regular>) -> (Name, Option<NoNick>) {
+        let known = regular.and_then(|regular| {
+            let name = self.name_of(regular.id).or_else(|| regular.name.clone())?;
+            Some(self.take_name(&name, None, Some(regular.id)))
+        });
+        let why = match known {
+            Some(Ok(name)) => return (name, None),
+            Some(Err(why)) => Some(why),
+            None => None,
+        };
+        (Name::numbered(self.0.next.fetch_add(1, Ordering::Relaxed)), why)
     }
 
-    /// Takes the name `wanted` for somebody who is called `current`, which is given back.
+    /// Takes the name `wanted` for somebody who is called `current`, which is given back, and is the
+    /// regular `id`.
     ///
     /// Choice: no two people of the chat share a name, whichever rooms they are in: so one who goes
     /// to another room never has to be called otherwise there.
-    fn take_name(&self, wanted: &str, current: &Name) -> Result<Name, NoNick> {
+    fn take_name(
+        &self,
+        wanted: &str,
+        current: Option<&Name>,
+        id: Option<u128>,
+    ) -> Result<Name, NoNick> {
         let wanted = Name::parse(wanted, self.0.limits.name).map_err(NoNick::Bad)?;
         if wanted.is_numbered() {
             return Err(NoNick::Reserved);
         }
-        let (new, old) = (wanted.folded(), current.folded());
-        if new != old {
-            let mut names = lock(&self.0.names);
-            if !names.insert(new) {
+        let mut names = lock(&self.0.names);
+        if current.is_none_or(|current| current.folded() != wanted.folded()) {
+            if !names.take(&wanted, id) {
                 return Err(NoNick::Taken(wanted));
             }
-            names.remove(&old);
+            if let Some(current) = current {
+                names.give_back(current);
+            }
+        }
+        if let Some(id) = id {
+            names.remember(id, wanted.clone());
         }
         Ok(wanted)
     }
@@ -201,7 +251,7 @@ impl Chat {
     /// Gives a name back, for others to take.
     fn give_back(&self, name: &Name) {
         if !name.is_numbered() {
-            lock(&self.0.names).remove(&name.folded());
+            lock(&self.0.names).give_back(name);
         }
     }
 
@@ -256,6 +306,12 @@ impl Chat {
 impl Default for Chat {
     fn default() -> Self {
         Self::new(ChatLimits::default())
+    }
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chat").field("limits", &self.0.limits).finish_non_exhaustive()
     }
 }
 

@@ -58,9 +58,9 @@ impl Room {
     /// under the lock under which everything is said, so nothing is missed and nothing repeated.
     pub(super) fn join(self: &Arc<Self>, peer: &mut Peer<'_>, name: &Name) -> Vec<Arc<str>> {
         let mut state = self.lock();
+        let people = state.members.len() + 1;
+        self.announce(&mut state, people, name, "joined");
         state.members.insert(peer.id(), name.clone());
-        let people = state.members.len();
-        self.announce(&mut state, people, &format!("* {name} has joined"));
         // Behind the notice, which is for the others.
         peer.subscribe(&self.topic);
         state.log.recent()
@@ -77,7 +77,7 @@ impl Room {
         let mut state = self.lock();
         let people = state.members.len();
         if let Some(name) = state.members.remove(&id) {
-            self.announce(&mut state, people, &format!("* {name} has left"));
+            self.announce(&mut state, people, &name, "left");
         }
     }
 
@@ -101,13 +101,18 @@ impl Room {
         Ok(())
     }
 
-    /// The names of at most `max` members, in order where these are all, and how many there are.
+    /// The names of at most `max` members, in order where these are all, and how many there are. Who is
+    /// here twice counts once where these are all.
     pub(super) fn who(&self, max: usize) -> (Vec<Name>, usize) {
         let state = self.lock();
         let mut names: Vec<Name> = state.members.values().take(max).cloned().collect();
-        let people = state.members.len();
+        let mut people = state.members.len();
         drop(state);
         names.sort();
+        if names.len() == people {
+            names.dedup();
+            people = names.len();
+        }
         (names, people)
     }
 
@@ -128,11 +133,16 @@ impl Room {
         true
     }
 
-    /// Tells the room that somebody came or went, with whom there are or were `people` in it. In a
-    /// crowd the count is told later instead, as ten thousand who join would be fifty million notices;
+    /// Tells the room that somebody came or went, with whom there are or were `people` in it, and who
+    /// is not among its members now. Nobody has come or gone who is still here otherwise, by another
+    /// tab or another connection that is yet to end. In a crowd the count is told later instead, as ten thousand who join would be fifty million notices;
     /// and so it is where a queue is full.
-    fn announce(self: &Arc<Self>, state: &mut State, people: usize, line: &str) {
-        let told = people <= self.crowd && self.topic.publish(line).is_ok();
+    fn announce(self: &Arc<Self>, state: &mut State, people: usize, name: &Name, what: &str) {
+        let is_crowd = people > self.crowd;
+        if !is_crowd && state.members.values().any(|other| other == name) {
+            return;
+        }
+        let told = !is_crowd && self.topic.publish(format!("* {name} has {what}")).is_ok();
         if !told && !state.count_due {
             state.count_due = true;
             super::lock(&self.due).push(Arc::downgrade(self));

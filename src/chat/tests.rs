@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+#[cfg(feature = "cookies")]
+mod regulars;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 // ---- The house: one worker, in memory ---------------------------------------------------------
@@ -74,7 +77,11 @@ impl House {
 
     /// Somebody connects to `target`, such as `/chat?room=tea`; gives their number in this house.
     fn comes_to(&mut self, target: &str) -> usize {
-        let mut member = self.service(target, &[]).expect("the room has a name");
+        let member = self.service(target, &[]).expect("the room has a name");
+        self.seats(member)
+    }
+
+    fn seats(&mut self, mut member: Member) -> usize {
         let at = self.people.len();
         let mut line = Line {
             id: PeerId { worker: self.worker, slot: at as u32, generation: 0 },
@@ -92,6 +99,15 @@ impl House {
 
     fn comes(&mut self) -> usize {
         self.comes_to("/chat")
+    }
+
+    /// Somebody comes whom the chat knows again.
+    fn regular_comes(&mut self, id: u128, name: Option<&str>) -> usize {
+        let regular = Regular { id, name: name.map(String::from) };
+        let head = handshake::Request { method: "GET", path: "/", query: None, headers: vec![] };
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let member = self.chat.service_for(regular, &Request::new(&head, &[], addr, None));
+        self.seats(member.expect("the lobby has a name"))
     }
 
     fn service(&self, target: &str, params: &[(&str, &str)]) -> Result<Member, Answer> {
@@ -252,6 +268,10 @@ impl Outgoing for Line {
 
     fn tasks(&self) -> Tasks {
         unreachable!("the chat has no tasks")
+    }
+
+    fn is_full(&self) -> bool {
+        false
     }
 
     fn buffered(&self) -> usize {
@@ -457,6 +477,28 @@ fn a_name_is_one_name_in_all_its_forms() {
     house.forget();
     house.says(bert, "/nick Zoë");
     assert_eq!(house.heard(bert), ["* user1 is now Zoë"], "given back in all its forms");
+}
+
+#[test]
+fn a_regular_is_called_what_they_chose_last() {
+    let mut house = House::default();
+    assert_eq!(house.chat.name_of(1), None);
+    let first = house.regular_comes(1, Some("Anna"));
+    assert_eq!(house.heard(first), ["You've logged in as [Anna]"]);
+    house.says(first, "/nick Berta");
+    assert_eq!(house.chat.name_of(1).as_deref(), Some("Berta"));
+    let again = house.regular_comes(1, Some("Anna"));
+    assert_eq!(house.heard(again), ["You've logged in as [Berta]"]);
+    let other = house.regular_comes(2, Some("Berta"));
+    let why = "* You are user0 for now: somebody is called Berta already";
+    assert_eq!(house.heard(other), ["You've logged in as [user0]", why]);
+    let nobody = house.regular_comes(3, Some("user0"));
+    let why = "* You are user1 for now: user and a number is a name that only the server gives";
+    assert_eq!(house.heard(nobody), ["You've logged in as [user1]", why]);
+    for at in [first, again, other, nobody] {
+        house.loses(at);
+    }
+    assert!(lock(&house.chat.0.names).is_empty());
 }
 
 #[test]

@@ -411,9 +411,6 @@ impl<S: Socket> Switchboard<S> {
     // ---- tasks ---------------------------------------------------------------------------------
 
     fn run_tasks(&mut self) {
-        if !self.context.tasks.has_work() {
-            return;
-        }
         self.context.tasks.run();
         let panics = self.context.tasks.take_panics();
         if panics > 0 {

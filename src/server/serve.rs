@@ -14,7 +14,7 @@ use super::{
     call::Call,
     context::Context,
     mailbox::Admission,
-    peer::{Decision, Link, Peer, Stage, Task},
+    peer::{Decision, Link, Peer, Stage},
     socket::Socket,
     topics::Hear,
 };
@@ -182,13 +182,11 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// Does what became of a request.
     fn settle(&mut self, routed: Routed) {
         match routed {
-            Routed::Upgrade { response, service, settings, agreed } => {
+            Routed::Upgrade { response, service, settings, terms } => {
                 self.context.output.extend_from_slice(&response);
                 let connection = &mut self.link.connection;
                 connection.upgrade(settings, self.context.now);
-                if let Some((agreed, grant)) = agreed {
-                    connection.agree(agreed, grant);
-                }
+                connection.agree_on(terms);
                 self.link.arm(self.context);
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));
@@ -209,7 +207,6 @@ impl<'a, S: Socket> Serving<'a, S> {
             let _done = done;
             tell.set(Some(deciding.await));
         });
-        let task = Task { id: task, tasks };
         self.link.paused = true;
         *self.stage = Stage::Deciding(Box::new(Decision { opening, verdict, task }));
     }

@@ -16,7 +16,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
 
 pub use answer::Answer;
 pub use request::{Headers, OwnedRequest, Param, Request};
-pub use tasks::{Alarm, Entered, TaskId, Tasks};
+pub use tasks::{Alarm, Entered, Task, TaskId, Tasks};
 pub use topic::{
     Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
     TopicId,
@@ -25,6 +25,7 @@ pub use topic::{
 use crate::protocol::{
     close::{CloseCode, CloseReason},
     error::SendError,
+    extension::Offer,
     frame::Frame,
     message::Message,
 };
@@ -109,6 +110,12 @@ impl<'a> Peer<'a> {
     /// The time, read once for many events; good enough for rates and ages.
     pub fn now(&self) -> Instant {
         self.0.now()
+    }
+
+    /// The extensions that were agreed on with this peer, in the order in which they work on what is
+    /// sent (§9.1), with their parameters as agreed; permessage-deflate is the first where it is there.
+    pub fn extensions(&self) -> Vec<Offer<'_>> {
+        self.0.extensions()
     }
 
     /// Sends a message. It leaves when the worker's turn ends, together with whatever else was sent.
@@ -196,6 +203,12 @@ impl<'a> Peer<'a> {
         self.0.tasks()
     }
 
+    /// Whether so much waits for the peer that it is not read from; then
+    /// [`Service::drained`] is called once that has changed.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
     /// Bytes sent to this peer that its socket has not taken yet.
     pub fn buffered(&self) -> usize {
         self.0.buffered()
@@ -214,6 +227,10 @@ pub trait Outgoing {
     fn id(&self) -> PeerId;
     fn addr(&self) -> SocketAddr;
     fn now(&self) -> Instant;
+    /// None by default.
+    fn extensions(&self) -> Vec<Offer<'_>> {
+        Vec::new()
+    }
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError>;
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError>;
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;
@@ -224,6 +241,7 @@ pub trait Outgoing {
     fn pause_reading(&mut self);
     fn resume_reading(&mut self);
     fn tasks(&self) -> Tasks;
+    fn is_full(&self) -> bool;
     fn buffered(&self) -> usize;
     fn handle(&self) -> PeerHandle;
 }

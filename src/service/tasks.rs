@@ -97,33 +97,21 @@ impl Tasks {
         self.0.now.get()
     }
 
-    /// Starts a task. It is polled in this turn or the next, and dropped with the worker at the latest.
-    pub fn spawn(&self, future: impl std::future::Future<Output = ()> + 'static) -> TaskId {
+    /// Starts a task. It is polled in this turn or the next, and ends with its [`Task`] or with the worker
+    /// at the latest.
+    pub fn spawn(&self, future: impl std::future::Future<Output = ()> + 'static) -> Task {
         let key = self.0.table.borrow_mut().insert(|key| {
             let mailbox = Arc::clone(&self.0.mailbox);
             let bell = Bell { task: TaskId(key), rung: AtomicBool::new(true), mailbox };
             Entry { future: Some(Box::pin(future)), bell: Arc::new(bell) }
         });
         self.0.woken.borrow_mut().push_back(TaskId(key));
-        TaskId(key)
+        Task { id: TaskId(key), tasks: Some(self.clone()) }
     }
 
-    /// Whether the task has not ended.
-    pub fn is_running(&self, TaskId(key): TaskId) -> bool {
-        self.0.table.borrow_mut().get_mut(key).is_some()
-    }
-
-    /// Drops a task; if it is running this very moment, as soon as it waits.
-    pub fn cancel(&self, task: TaskId) {
+    fn cancel(&self, task: TaskId) {
         let entry = self.0.table.borrow_mut().remove(task.0);
         self.catch(|| drop(entry));
-    }
-
-    /// Drops the task if it still runs at `deadline`.
-    pub fn cancel_at(&self, task: TaskId, deadline: Instant) {
-        if self.is_running(task) {
-            self.0.leaving.borrow_mut().insert((deadline, task));
-        }
     }
 
     /// Has [`Service::woken`](super::Service::woken) called for a connection of this worker in this turn
@@ -182,6 +170,20 @@ impl Tasks {
     /// Another thread has called a task's waker.
     pub fn wake(&self, task: TaskId) {
         self.0.woken.borrow_mut().push_back(task);
+    }
+
+    /// Does something, and polls at once the task that it has woken or started last. Not to be called
+    /// from a task.
+    pub fn run_woken_by<T>(&self, wake: impl FnOnce() -> T) -> T {
+        let before = self.0.woken.borrow().len();
+        let done = wake();
+        let mut woken = self.0.woken.borrow_mut();
+        let task = if woken.len() > before { woken.pop_back() } else { None };
+        drop(woken);
+        if let Some(task) = task {
+            self.poll(task);
+        }
+        done
     }
 
     /// Polls the tasks that were woken before this call.
@@ -266,6 +268,44 @@ impl fmt::Debug for Tasks {
     }
 }
 
+/// A task that ends when this is dropped; if it is being polled this very moment, as soon as it waits.
+#[derive(Debug)]
+#[must_use = "the task ends when this is dropped"]
+pub struct Task {
+    id: TaskId,
+    tasks: Option<Tasks>,
+}
+
+impl Task {
+    /// Whether it has not come to its end yet.
+    pub fn is_running(&self) -> bool {
+        let is_there = |tasks: &Tasks| tasks.0.table.borrow_mut().get_mut(self.id.0).is_some();
+        self.tasks.as_ref().is_some_and(is_there)
+    }
+
+    /// Leaves it running until it ends by itself.
+    pub fn detach(mut self) {
+        self.tasks = None;
+    }
+
+    /// Leaves it running until `deadline` at the latest.
+    pub fn cancel_at(mut self, deadline: Instant) {
+        if self.is_running()
+            && let Some(tasks) = self.tasks.take()
+        {
+            tasks.0.leaving.borrow_mut().insert((deadline, self.id));
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(tasks) = self.tasks.take() {
+            tasks.cancel(self.id);
+        }
+    }
+}
+
 /// While it lives, a worker's tasks are [`Tasks::current`] on its thread.
 pub struct Entered {
     before: Option<Tasks>,
@@ -339,7 +379,7 @@ mod tests {
         waker: RefCell<Option<Waker>>,
     }
 
-    fn traced(tasks: &Tasks) -> (TaskId, Rc<Trace>) {
+    fn traced(tasks: &Tasks) -> (Task, Rc<Trace>) {
         let trace = Rc::<Trace>::default();
         let kept = Rc::clone(&trace);
         let task = tasks.spawn(future::poll_fn(move |context| {
@@ -354,7 +394,7 @@ mod tests {
     fn a_task_is_polled_once_for_any_number_of_wakes() {
         let (tasks, letters) = tasks();
         let _entered = tasks.enter();
-        let (_, trace) = traced(&tasks);
+        let (_task, trace) = traced(&tasks);
         tasks.run();
         tasks.run();
         assert_eq!(trace.polls.get(), 1, "nobody woke it");
@@ -374,8 +414,8 @@ mod tests {
         tasks.run();
         let waker = trace.waker.take().unwrap();
         thread::spawn(move || (waker.wake_by_ref(), waker.wake())).join().unwrap();
-        assert_eq!(letters.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [task]);
-        tasks.wake(task);
+        assert_eq!(letters.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [task.id]);
+        tasks.wake(task.id);
         tasks.run();
         assert_eq!(trace.polls.get(), 2);
     }
@@ -384,7 +424,7 @@ mod tests {
     fn a_task_that_wakes_itself_waits_for_the_next_run() {
         let (tasks, _) = tasks();
         let _entered = tasks.enter();
-        tasks.spawn(future::poll_fn(|context| {
+        let _task = tasks.spawn(future::poll_fn(|context| {
             context.waker().wake_by_ref();
             Poll::Pending
         }));
@@ -396,8 +436,8 @@ mod tests {
     fn a_panic_ends_its_task_and_no_other() {
         let (tasks, _) = tasks();
         let _entered = tasks.enter();
-        tasks.spawn(async { panic!("meant to") });
-        let (_, trace) = traced(&tasks);
+        let _task = tasks.spawn(async { panic!("meant to") });
+        let (_task, trace) = traced(&tasks);
         tasks.run();
         assert_eq!((trace.polls.get(), tasks.len()), (1, 1));
         assert_eq!([tasks.take_panics(), tasks.take_panics()], [1, 0]);
@@ -408,7 +448,7 @@ mod tests {
         let (tasks, _) = tasks();
         let _entered = tasks.enter();
         let start = tasks.now();
-        let (_, trace) = traced(&tasks);
+        let (_task, trace) = traced(&tasks);
         tasks.run();
         let waker = trace.waker.take().unwrap();
         let alarm = tasks.set_alarm(start + Duration::from_secs(2), &waker);
@@ -433,7 +473,7 @@ mod tests {
             drop(inside);
         });
         tasks.run();
-        tasks.cancel_at(task, tasks.now() + Duration::from_secs(1));
+        task.cancel_at(tasks.now() + Duration::from_secs(1));
         tasks.set_now(tasks.now() + Duration::from_secs(1));
         assert_eq!((tasks.len(), Rc::strong_count(&held)), (0, 1));
         assert_eq!(tasks.next_deadline(), None);
@@ -443,13 +483,12 @@ mod tests {
     fn a_task_that_cancels_itself_ends_where_it_waits() {
         let (tasks, _) = tasks();
         let _entered = tasks.enter();
-        let id = Rc::new(Cell::new(None));
-        let own = Rc::clone(&id);
-        let task = tasks.spawn(async move {
-            Tasks::current().unwrap().cancel(own.get().unwrap());
+        let own = Rc::new(Cell::new(None));
+        let inside = Rc::clone(&own);
+        own.set(Some(tasks.spawn(async move {
+            drop(inside.take());
             future::pending::<()>().await;
-        });
-        id.set(Some(task));
+        })));
         tasks.run();
         assert!(tasks.is_empty());
     }

@@ -117,6 +117,20 @@ async function run() {
     assert.equal(await heard.locator(".name").textContent(), "Bert");
   });
 
+  await step("a name is kept when the page is loaded anew, and in another tab", async () => {
+    await bert.reload();
+    await bert.locator("#me", { hasText: /^you are Bert$/ }).waitFor();
+    const second = await openTab(context, url);
+    await second.locator("#me", { hasText: /^you are Bert$/ }).waitFor();
+    await second.close();
+    const stranger = await browser.newContext();
+    const carl = await openTab(stranger, url);
+    await say(carl, "/nick Bert");
+    await carl.locator(".notice", { hasText: "somebody is called Bert already" }).waitFor();
+    assert.match(await name(carl), /^user\d+$/);
+    await stranger.close();
+  });
+
   await step("the page's address chooses the room, and /join changes it", async () => {
     const carl = await openTab(context, `${url}?room=tea`);
     assert.equal(await carl.locator("#room").textContent(), "tea");

@@ -4,7 +4,7 @@ use std::{sync::mpsc, thread};
 
 use chinwag::{
     CloseCode, Deflate, Frame, Limits, Message, Opcode, Peer, Request, Route, Router, Server,
-    Service, Topic, TopicDeflate,
+    Service, Timeouts, Topic, TopicDeflate,
 };
 
 use crate::support::{Client, DEADLINE, Running};
@@ -38,7 +38,10 @@ fn serve(topics: &[Topic], limits: Limits) -> Running {
     let route = Route::new(move |_: &Request<'_>| Member(topics.clone()))
         .limits(limits)
         .deflate(Some(Deflate { min_len: 1, ..Deflate::for_topics() }));
-    Running::start(Server::builder().router(Router::new().route("/", route)).workers(3))
+    // A slow member is read from by and by, on a busy machine rather by.
+    let timeouts = Timeouts { write: DEADLINE * 6, ..Timeouts::default() };
+    let server = Server::builder().router(Router::new().route("/", route)).timeouts(timeouts);
+    Running::start(server.workers(3))
 }
 
 /// What a browser offers.

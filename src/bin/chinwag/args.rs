@@ -1,8 +1,17 @@
 //! The command line and the environment: what may be said, and what is true where nothing is.
 
-use std::{num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{
+    fs::File,
+    io::Read,
+    num::{NonZeroU32, NonZeroUsize},
+    str::FromStr,
+    time::Duration,
+};
 
-use chinwag::router::{Origin, OriginError};
+use chinwag::{
+    cookie::Key,
+    router::{Origin, OriginError},
+};
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -100,6 +109,17 @@ pub struct Serve {
     #[arg(long, value_name = "N", env = "CHINWAG_MAX_CONNECTIONS", hide_env_values = true)]
     pub max_connections: Option<NonZeroUsize>,
 
+    /// Messages a second that a member of the chat may send for ever, and five times as many at once;
+    /// what comes on top is dropped.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CHINWAG_CHAT_RATE",
+        hide_env_values = true,
+        default_value = "100"
+    )]
+    pub chat_rate: NonZeroU32,
+
     /// Compresses nothing. Without it the chat and /echo agree to permessage-deflate.
     #[arg(
         long,
@@ -119,6 +139,24 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<AllowOrigin>,
+
+    /// File with the secret that cookies are signed with: at least 32 bytes that nobody can guess.
+    /// Without it one is made at each start, and browsers keep their names only until the next.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CHINWAG_SESSION_KEY", hide_env_values = true,
+        value_parser = session_key
+    )]
+    pub session_key: Option<Key>,
+
+    /// Has browsers send their cookie over https alone; for a server behind a proxy that ends TLS.
+    #[arg(
+        long,
+        env = "CHINWAG_SECURE_COOKIES", hide_env_values = true,
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub secure_cookies: bool,
 
     // Choice: info. Who runs a chat wants to see who came, and why they went.
     /// How much is told on stderr; info has a line for each connection that ended.
@@ -150,6 +188,8 @@ Examples:
   chinwag                                    chat at http://127.0.0.1:8080/
   chinwag serve --listen 0.0.0.0:80          for the whole network
   chinwag --listen 127.0.0.1:0 --log off     on a free port, told by the first line on stdout
+  head -c 32 /dev/urandom > key; chmod 600 key; chinwag --session-key key
+                                             browsers keep their names over a restart
   CHINWAG_PING_PERIOD=5s chinwag             through an environment variable
 
 SIGINT and SIGTERM say goodbye to every client (1001) and leave within 5 seconds; a second one
@@ -184,6 +224,19 @@ fn timeout(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be more than 0; --ping-period 0 switches pings off".into()),
         timeout => Ok(timeout),
     }
+}
+
+/// The key in a file.
+fn session_key(path: &str) -> Result<Key, String> {
+    const MAX: u64 = 4 << 10;
+    let mut secret = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // One byte more shows that there is more: what never ends is read no further.
+    let len = file.take(MAX + 1).read_to_end(&mut secret).map_err(|error| error.to_string())?;
+    if len as u64 > MAX {
+        return Err(format!("a key has at most {MAX} bytes"));
+    }
+    Key::new(&secret).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

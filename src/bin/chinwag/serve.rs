@@ -4,12 +4,13 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     process, thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use chinwag::{
-    Deflate, Limits, Origins, Request, Route, Router, Server, Stopper, Timeouts,
-    chat::{Chat, ChatLimits},
+    Accept, Answer, Deflate, Limits, Origins, Request, Route, Router, Server, Stopper, Timeouts,
+    chat::{Chat, ChatLimits, Regulars},
+    cookie::{Key, SignedCookie},
     web,
 };
 use log::{debug, info, warn};
@@ -25,6 +26,9 @@ use crate::{
 
 /// Largest frame and message of the chat, in bytes: what people write is shorter.
 const CHAT_MESSAGE: usize = 64 << 10;
+
+/// Seconds' worth of messages that a member of the chat may send at once.
+const BURST: u32 = 5;
 
 /// File descriptors kept for what is no connection: pollers, the listener, standard streams.
 const OTHER_FILES: u64 = 32;
@@ -45,11 +49,14 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
         ..Timeouts::default()
     };
     let most = most_connections();
-    let chat = Chat::new(ChatLimits::default());
+    let rate = options.chat_rate.get();
+    let chat =
+        Chat::new(ChatLimits { rate, burst: rate.saturating_mul(BURST), ..ChatLimits::default() });
     let pulse = chat.clone();
+    let regulars = Regulars::new(chat, cookie(options));
     let compress = !options.no_compression;
     let mut server = Server::builder()
-        .router(router(&chat, &limits, compress).allow_origins(origins(&options.allow_origin)))
+        .router(router(&regulars, &limits, compress).allow_origins(origins(&options.allow_origin)))
         .limits(limits)
         .timeouts(timeouts)
         .max_connections(options.max_connections.map_or(most, usize::from))
@@ -60,23 +67,36 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
     if compress {
         server = server.deflate(Deflate::default());
     }
-    server.bind(&*options.listen)
+    let server = server.bind(&*options.listen)?;
+    if options.session_key.is_none() {
+        info!("cookies are signed with a key made now; --session-key keeps one over a restart");
+    }
+    Ok(server)
 }
 
-fn router(chat: &Chat, limits: &Limits, compress: bool) -> Router {
+/// The cookie by which the chat knows people again.
+fn cookie(options: &Serve) -> SignedCookie {
+    let key = options.session_key.clone().unwrap_or_else(Key::random);
+    SignedCookie::new("chinwag", &key).secure(options.secure_cookies)
+}
+
+fn router(regulars: &Regulars, limits: &Limits, compress: bool) -> Router {
     let chat_limits = Limits {
         max_frame: limits.max_frame.min(CHAT_MESSAGE),
         max_message: limits.max_message.min(CHAT_MESSAGE),
         ..limits.clone()
     };
     let enter = || {
-        let chat = chat.clone();
-        Route::new(move |request: &Request<'_>| chat.service(request))
-            .limits(chat_limits.clone())
-            .deflate(compress.then(Deflate::for_topics))
+        let regulars = regulars.clone();
+        let meet = move |request: &Request<'_>| -> Result<_, Answer> {
+            let (member, cookie) = regulars.service(request, SystemTime::now())?;
+            Ok(Accept::new(member).with_headers(cookie.map(|cookie| ("Set-Cookie", cookie))))
+        };
+        Route::new(meet).limits(chat_limits.clone()).deflate(compress.then(Deflate::for_topics))
     };
+    let regulars = regulars.clone();
     Router::new()
-        .get("/", |_: &Request<'_>| web::page())
+        .get("/", move |request| regulars.page(request, web::page(), SystemTime::now()))
         .route("/chat", enter())
         .route("/chat/{room}", enter())
         .service("/echo", |_: &Request<'_>| Echo)

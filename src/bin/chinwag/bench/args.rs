@@ -10,7 +10,7 @@ use crate::quantity;
 
 /// What `bench` takes.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, arg_required_else_help = false)]
 pub struct Bench {
     #[command(subcommand)]
     pub mode: Mode,
@@ -205,6 +205,10 @@ pub struct Common {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = warm_up)]
     pub warm_up: Duration,
 
+    /// How long a connection may take to open, and to close.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+
     /// Threads that make the load.
     #[arg(long, value_name = "N", default_value = "1")]
     pub threads: NonZeroUsize,
@@ -266,7 +270,7 @@ fn stamped_size(text: &str) -> Result<usize, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     match warm_up(text)? {
-        Duration::ZERO => Err("nothing is measured in no time".into()),
+        Duration::ZERO => Err("must be more than 0".into()),
         duration => Ok(duration),
     }
 }

@@ -12,6 +12,7 @@ mod connect;
 mod echo;
 mod latency;
 mod link;
+mod mode;
 mod outbox;
 mod pace;
 mod payload;
@@ -173,6 +174,11 @@ fn plan(mode: Name, common: &Common, connections: usize) -> Result<Plan, Failure
     if threads > connections {
         return misuse(format!("{threads} threads are too many for {connections} connections"));
     }
+    let files = rlimit::increase_nofile_limit(u64::MAX)?;
+    // Each thread has a poller and a waker.
+    if connections as u64 + 2 * threads as u64 + OTHER_FILES > files {
+        return misuse(format!("{connections} connections are too many for {files} open files"));
+    }
     if let Some(pid) = common.pid.iter().find(|pid| !process::exists(**pid)) {
         return misuse(format!("there is no process {pid} to be seen"));
     }
@@ -189,11 +195,6 @@ fn plan(mode: Name, common: &Common, connections: usize) -> Result<Plan, Failure
     if sources > MAX_SOURCES {
         return misuse(format!("there are at most {MAX_SOURCES} sources"));
     }
-    let files = rlimit::increase_nofile_limit(u64::MAX)?;
-    // Each thread has a poller and a waker.
-    if connections as u64 + 2 * threads as u64 + OTHER_FILES > files {
-        return misuse(format!("{connections} connections are too many for {files} open files"));
-    }
     Ok(Plan {
         mode,
         target: common.url.clone(),
@@ -203,6 +204,7 @@ fn plan(mode: Name, common: &Common, connections: usize) -> Result<Plan, Failure
         sources,
         compress: false,
         is_paced: false,
+        timeout: common.timeout,
         warm_up: common.warm_up,
         duration: common.duration,
         pids: common.pid.clone(),

@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    link::Dialer,
+    mode::Mode,
     payload::offered,
     process::{self, CpuTime, Scheduled},
     progress::Progress,
     tally::{Control, Count, Counts, Phase, Tally},
     target::Target,
-    worker::{Mode, Worker},
+    worker::Worker,
 };
 
 /// What is done on the connections.
@@ -63,6 +63,8 @@ pub struct Plan {
     /// Loopback addresses to connect from.
     pub sources: usize,
     pub compress: bool,
+    /// How long a connection may take to open, and to close.
+    pub timeout: Duration,
     /// Whether messages go at fixed moments.
     pub is_paced: bool,
     pub warm_up: Duration,
@@ -172,7 +174,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long what is on its way is waited for: at most, and while nothing comes.
 const DRAIN: Duration = Duration::from_secs(5);
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Runs `plan` with the mode that `make` gives each thread, until it is over or `stop` is set.
 ///
@@ -193,15 +195,11 @@ pub fn run<M: Mode>(
             .map(|thread| {
                 let share = Share { thread, threads: plan.threads };
                 let (control, offers, make) = (&control, &offers, &make);
-                thread::Builder::new().name(format!("load-{thread}")).spawn_scoped(
-                    scope,
-                    move || {
-                        let dialer = Dialer::new(&plan.target, plan.addr, plan.sources, offers);
-                        let (first, count) =
-                            (share.before(plan.connections), share.of(plan.connections));
-                        Worker::new(make(share), dialer, control, thread, first, count)?.run()
-                    },
-                )
+                thread::Builder::new()
+                    .name(format!("load-{thread}"))
+                    .spawn_scoped(scope, move || {
+                        Worker::new(make(share), plan, share, control, offers)?.run()
+                    })
             })
             .collect::<io::Result<_>>()?;
         let has_ended = || threads.iter().any(thread::ScopedJoinHandle::is_finished);
@@ -213,7 +211,9 @@ pub fn run<M: Mode>(
             tally.merge(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
         let counts = control.counts();
-        let Some(window) = led else { return Err(nothing(plan, &counts, &tally, stop)) };
+        let Some(window) = led.filter(|_| counts[Count::Opened] > 0) else {
+            return Err(nothing(plan, &counts, &tally, stop));
+        };
         let interrupted = stop.load(Ordering::Relaxed);
         Ok(Findings { tally, counts, memory_before, window, interrupted })
     })
@@ -297,11 +297,13 @@ impl Conductor<'_> {
     fn drain(&self) {
         let mut last = (Instant::now(), 0);
         wait(DRAIN, || {
+            let is_current = self.control.has_entered(Phase::Drain);
             let counts = self.control.counts();
             if counts[Count::Received] != last.1 {
                 last = (Instant::now(), counts[Count::Received]);
             }
-            let all_came = counts[Count::Received] >= self.plan.awaits.expected(&counts);
+            let all_came =
+                is_current && counts[Count::Received] >= self.plan.awaits.expected(&counts);
             all_came || (self.has_ended)() || last.0.elapsed() > QUIET
         });
     }
@@ -330,36 +332,46 @@ struct Snapshot {
     at: Instant,
     counts: Counts,
     server: CpuTime,
-    threads: Vec<Scheduled>,
-    memory: Option<u64>,
+    threads: Vec<Spent>,
+}
+
+/// What one of our threads has spent.
+struct Spent {
+    scheduled: Scheduled,
+    /// Of that, on waiting for the moment to send: nanoseconds.
+    spun: u64,
 }
 
 impl Snapshot {
     fn take(plan: &Plan, control: &Control) -> Self {
-        let scheduled = |task: &std::path::PathBuf| process::scheduled(task).unwrap_or_default();
-        let memory = process::resident(&plan.pids);
-        let threads = control.tasks().iter().map(scheduled).collect();
         let server = CpuTime::of(&plan.pids);
-        Self { at: Instant::now(), counts: control.counts(), server, threads, memory }
+        let spent = control.tasks().into_iter().map(|(task, spun)| {
+            let scheduled = task.and_then(|task| process::scheduled(&task)).unwrap_or_default();
+            Spent { scheduled, spun }
+        });
+        let threads = spent.collect();
+        Self { at: Instant::now(), counts: control.counts(), server, threads }
     }
 
     fn since(&self, start: &Self, plan: &Plan) -> Window {
         let length = self.at - start.at;
-        let counts = self.counts - start.counts;
-        let spun = counts[Count::Spun] / plan.threads as u64;
-        let used = self.threads.iter().zip(&start.threads).map(|(end, start)| {
-            let ran = end.ran - start.ran;
-            (ran, (ran + end.waited - start.waited).saturating_sub(spun))
-        });
-        let busiest = used.clone().map(|(_, busy)| busy).max().unwrap_or(0);
-        let ran = used.map(|(ran, _)| ran).sum();
+        let server_cpu = Duration::from_nanos(self.server.since(&start.server));
+        let (mut own_cpu, mut spun_in_all, mut busiest) = (0, 0, 0);
+        for (end, start) in self.threads.iter().zip(&start.threads) {
+            // A thread that has ended has no accounts any more.
+            let ran = end.scheduled.ran.saturating_sub(start.scheduled.ran);
+            let waited = end.scheduled.waited.saturating_sub(start.scheduled.waited);
+            let spun = end.spun - start.spun;
+            own_cpu += ran;
+            spun_in_all += spun;
+            busiest = busiest.max((ran + waited).saturating_sub(spun));
+        }
         Window {
             length,
-            counts,
-            server_cpu: (!plan.pids.is_empty())
-                .then(|| Duration::from_nanos(self.server.since(&start.server))),
-            server_memory: self.memory,
-            own_cpu: (spun == 0).then_some(Duration::from_nanos(ran)),
+            counts: self.counts - start.counts,
+            server_cpu: (!plan.pids.is_empty()).then_some(server_cpu),
+            server_memory: process::resident(&plan.pids),
+            own_cpu: (spun_in_all == 0).then_some(Duration::from_nanos(own_cpu)),
             busiest: busiest as f64 / length.as_nanos().max(1) as f64,
         }
     }

@@ -31,6 +31,13 @@ pub enum Phase {
     Leave,
 }
 
+impl Phase {
+    /// The one after this; there is none after the last.
+    pub fn next(self) -> Self {
+        PHASES[(self as usize + 1).min(PHASES.len() - 1)]
+    }
+}
+
 const PHASES: [Phase; 5] =
     [Phase::Opening, Phase::WarmUp, Phase::Measure, Phase::Drain, Phase::Leave];
 
@@ -185,6 +192,8 @@ pub enum State {
 struct Board {
     counts: [AtomicU64; COUNTS],
     state: AtomicU8,
+    /// The phase that all counts have, once they show it.
+    phase: AtomicU8,
     /// Set once the thread has begun.
     begun: Mutex<Option<(Waker, Option<PathBuf>)>>,
 }
@@ -222,13 +231,14 @@ impl Control {
         *lock(&self.boards[thread].begun) = Some((waker, task));
     }
 
-    /// Shows what `thread` has counted, and what it has of connections.
-    pub fn publish(&self, thread: usize, tally: &Tally, state: State) {
+    /// Shows what `thread` has counted, what it has of connections, and the phase it is in.
+    pub fn publish(&self, thread: usize, tally: &Tally, state: State, phase: Phase) {
         let board = &self.boards[thread];
         for (shown, count) in board.counts.iter().zip(tally.counts.0) {
             shown.store(count, Ordering::Relaxed);
         }
         board.state.store(state as u8, Ordering::Relaxed);
+        board.phase.store(phase as u8, Ordering::Release);
     }
 
     /// What all threads have counted.
@@ -237,6 +247,11 @@ impl Control {
             .iter()
             .map(|board| Counts(board.counts.each_ref().map(|count| count.load(Ordering::Relaxed))))
             .fold(Counts::default(), Add::add)
+    }
+
+    /// Whether the counts of all threads are from `phase` or later.
+    pub fn has_entered(&self, phase: Phase) -> bool {
+        self.boards.iter().all(|board| board.phase.load(Ordering::Acquire) >= phase as u8)
     }
 
     /// Whether all threads have opened what they could.
@@ -253,10 +268,11 @@ impl Control {
         self.boards.iter().map(|board| board.state.load(Ordering::Relaxed))
     }
 
-    /// Where the accounts of the threads are.
-    pub fn tasks(&self) -> Vec<PathBuf> {
+    /// Where each thread's accounts are, once it has begun, and the nanoseconds it has spun.
+    pub fn tasks(&self) -> Vec<(Option<PathBuf>, u64)> {
         let task = |board: &Board| lock(&board.begun).as_ref().and_then(|(_, task)| task.clone());
-        self.boards.iter().filter_map(task).collect()
+        let spun = |board: &Board| board.counts[Count::Spun as usize].load(Ordering::Relaxed);
+        self.boards.iter().map(|board| (task(board), spun(board))).collect()
     }
 }
 
@@ -274,12 +290,14 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(Count::Sent, 3);
         tally.add(Count::Wrong, 1);
-        control.publish(0, &tally, State::Empty);
+        control.publish(0, &tally, State::Empty, Phase::Drain);
         assert!(!control.is_settled());
-        control.publish(1, &tally, State::Settled);
+        control.publish(1, &tally, State::Settled, Phase::Measure);
         assert!(control.is_settled() && !control.is_empty());
-        control.publish(1, &tally, State::Empty);
+        assert!(control.has_entered(Phase::Measure) && !control.has_entered(Phase::Drain));
+        control.publish(1, &tally, State::Empty, Phase::Drain);
         assert!(control.is_settled() && control.is_empty());
+        assert!(control.has_entered(Phase::Drain) && !control.has_entered(Phase::Leave));
         let counts = control.counts();
         assert_eq!((counts[Count::Sent], counts[Count::Wrong], counts[Count::Lost]), (6, 2, 0));
         assert_eq!((counts - tally.counts)[Count::Sent], 3);

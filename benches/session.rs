@@ -1,0 +1,130 @@
+//! What a session costs beside the fast face: worker time per echoed message, and memory at rest.
+//!
+//! ```text
+//! cargo bench --bench session
+//! ```
+//!
+//! One server with one worker has both at paths of their own. They are driven in turns from this
+//! process, and the worker's own time on a processor is what counts; medians of the turns are compared.
+//! Linux only, as it reads `/proc`.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{fs, time::Duration};
+
+use chinwag::{Message, Peer, Request, Server, Service, Session};
+use support::{Client, Running, masked};
+
+/// Turns of each.
+const TURNS: usize = 9;
+
+struct Echo;
+
+impl Service for Echo {
+    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+        peer.send(message).ok();
+    }
+}
+
+fn main() {
+    let server = Running::start(
+        Server::builder()
+            .workers(1)
+            .ping_period(None)
+            .service("/fast", |_: &Request<'_>| Echo)
+            .websocket("/session", |mut session: Session| async move {
+                while let Some(message) = session.recv().await {
+                    session.send(message).await?;
+                }
+                Ok(())
+            }),
+    );
+    for (connections, in_flight, size) in [(50, 1, 128), (50, 1, 1024), (4, 16, 20), (4, 16, 128)] {
+        let [fast, session] = compare(&server, connections, in_flight, size);
+        println!(
+            "echo of {size} B, {connections} connections, {in_flight} in flight: fast face {:.3} µs, \
+             session {:.3} µs of worker time a message; {:.1} % of the fast face's speed",
+            micros(fast),
+            micros(session),
+            100.0 * fast.as_secs_f64() / session.as_secs_f64()
+        );
+    }
+    let [fast, session] = ["/fast", "/session"].map(|path| at_rest(&server, path, 3_000));
+    println!(
+        "at rest, 3,000 each, both ends in this process: fast face {fast} B, session {session} B; \
+         {} B more a session",
+        session.saturating_sub(fast)
+    );
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+/// The worker's time for one message at each path.
+fn compare(server: &Running, connections: usize, in_flight: usize, size: usize) -> [Duration; 2] {
+    let mut sides = ["/fast", "/session"].map(|path| {
+        let clients = (0..connections).map(|_| server.connect(path)).collect::<Vec<_>>();
+        (clients, Vec::new())
+    });
+    let text = "x".repeat(size);
+    let wire = masked(0x81, text.as_bytes()).repeat(in_flight);
+    for _ in 0..TURNS {
+        for (clients, times) in &mut sides {
+            times.push(turn(server, clients, in_flight, &wire, &text));
+        }
+    }
+    sides.map(|(_, mut times)| {
+        times.sort();
+        times[TURNS / 2]
+    })
+}
+
+fn turn(
+    server: &Running,
+    clients: &mut [Client],
+    in_flight: usize,
+    wire: &[u8],
+    text: &str,
+) -> Duration {
+    let rounds = 20_000 / (clients.len() * in_flight);
+    let before = server.cpu_time();
+    for _ in 0..rounds {
+        for client in &mut *clients {
+            client.send_raw(wire);
+        }
+        for client in &mut *clients {
+            for _ in 0..in_flight {
+                assert_eq!(client.text(), text);
+            }
+        }
+    }
+    (server.cpu_time() - before) / (rounds * clients.len() * in_flight) as u32
+}
+
+/// Resident bytes a connection of `path`.
+fn at_rest(server: &Running, path: &str, count: usize) -> usize {
+    let mut warm: Vec<_> = (0..100).map(|_| server.connect(path)).collect();
+    warm.iter_mut().for_each(ask);
+    let before = resident();
+    let mut clients: Vec<_> = (0..count).map(|_| server.connect(path)).collect();
+    clients.iter_mut().for_each(ask);
+    let after = resident();
+    // They stay, so that the next ones don't move into their memory.
+    std::mem::forget((warm, clients));
+    after.saturating_sub(before) / count
+}
+
+fn ask(client: &mut Client) {
+    client.send("there?");
+    client.text();
+}
+
+/// Resident memory of this process: bytes.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("this is Linux");
+    let pages: usize =
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a size");
+    pages * 4096
+}

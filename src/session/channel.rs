@@ -1,0 +1,333 @@
+//! What lies between a session's task and its connection: what came, what is to be sent, and who waits.
+//!
+//! The task takes what came and leaves orders; the [service](super::serving) puts in what came and carries
+//! the orders out. Both are on one thread, never at once.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::VecDeque,
+    future,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    protocol::{
+        close::{CloseCode, CloseReason},
+        error::SendError,
+        frame::Frame,
+        message::Message,
+    },
+    service::{OwnedRequest, Peer, PeerHandle, Request, Tasks},
+};
+
+/// Bytes of what came and was not received from which on the socket is not read.
+const MAX_UNREAD: usize = 64 << 10;
+
+/// What each message counts on top of its payload, as it costs that in memory even when empty.
+const OVERHEAD: usize = 128;
+
+/// Bytes of orders from which on senders wait until these are carried out.
+const MAX_ORDERED: usize = 64 << 10;
+
+/// How often in a row a task is polled as its orders were carried out, before others have their turn.
+const MAX_ROUNDS: usize = 16;
+
+/// What a session receives: a message, or a frame in raw mode.
+pub trait Unit: Incoming {}
+
+impl Unit for Message<'static> {}
+
+impl Unit for Frame<'static> {}
+
+/// What a [`Unit`] is made of; nobody else can be one.
+pub trait Incoming: Sized + 'static {
+    fn from_message(_: Message<'_>) -> Option<Self> {
+        None
+    }
+
+    fn from_frame(_: Frame<'_>) -> Option<Self> {
+        None
+    }
+
+    fn payload_len(&self) -> usize;
+}
+
+impl Incoming for Message<'static> {
+    fn from_message(message: Message<'_>) -> Option<Self> {
+        Some(message.into_owned())
+    }
+
+    fn payload_len(&self) -> usize {
+        self.as_bytes().len()
+    }
+}
+
+impl Incoming for Frame<'static> {
+    fn from_frame(frame: Frame<'_>) -> Option<Self> {
+        Some(Frame { header: frame.header, payload: frame.payload.into_owned() })
+    }
+
+    fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+}
+
+/// One session's mail, both ways.
+pub(super) struct Channel<U> {
+    handle: PeerHandle,
+    tasks: Tasks,
+    request: OwnedRequest,
+    incoming: RefCell<VecDeque<U>>,
+    /// Bytes in `incoming`, each unit with its overhead.
+    unread: Cell<usize>,
+    orders: RefCell<VecDeque<Order>>,
+    /// Bytes in `orders`.
+    ordered: Cell<usize>,
+    receiver: Cell<Option<Waker>>,
+    /// Those that wait for room or for the end.
+    waiting: RefCell<Vec<Waker>>,
+    reason: OnceCell<CloseReason>,
+    /// The peer takes nothing for now.
+    is_full: Cell<bool>,
+    /// The service will be called.
+    is_called: Cell<bool>,
+    /// The connection is not read.
+    is_paused: Cell<bool>,
+    /// Nobody receives any more.
+    is_deaf: Cell<bool>,
+    /// A Close was ordered.
+    is_closing: Cell<bool>,
+}
+
+/// What a task wants of its connection.
+pub(super) enum Order {
+    Send(Message<'static>),
+    Call(Box<dyn FnOnce(&mut Peer<'_>)>),
+}
+
+impl Order {
+    fn len(&self) -> usize {
+        match self {
+            Self::Send(message) => message.as_bytes().len() + OVERHEAD,
+            Self::Call(_) => OVERHEAD,
+        }
+    }
+}
+
+impl<U: Unit> Channel<U> {
+    pub(super) fn new(peer: &Peer<'_>, request: OwnedRequest) -> Self {
+        Self {
+            handle: peer.handle(),
+            tasks: peer.tasks(),
+            request,
+            incoming: RefCell::default(),
+            unread: Cell::default(),
+            orders: RefCell::default(),
+            ordered: Cell::default(),
+            receiver: Cell::default(),
+            waiting: RefCell::default(),
+            reason: OnceCell::new(),
+            is_full: Cell::default(),
+            is_called: Cell::default(),
+            is_paused: Cell::default(),
+            is_deaf: Cell::default(),
+            is_closing: Cell::default(),
+        }
+    }
+
+    pub(super) fn request(&self) -> Request<'_> {
+        self.request.as_request()
+    }
+
+    pub(super) fn handle(&self) -> PeerHandle {
+        self.handle.clone()
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    pub(super) fn close_reason(&self) -> Option<&CloseReason> {
+        self.reason.get()
+    }
+
+    // ---- the task's side -----------------------------------------------------------------------
+
+    pub(super) fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Option<U>> {
+        if let Some(unit) = self.incoming.borrow_mut().pop_front() {
+            self.unread.set(self.unread.get() - unit.payload_len() - OVERHEAD);
+            if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+                self.call();
+            }
+            return Poll::Ready(Some(unit));
+        }
+        if self.reason.get().is_some() {
+            return Poll::Ready(None);
+        }
+        self.receiver.set(Some(context.waker().clone()));
+        Poll::Pending
+    }
+
+    pub(super) fn stop_receiving(&self) {
+        self.is_deaf.set(true);
+        self.unread.set(0);
+        drop(self.incoming.take());
+        if self.is_paused.get() {
+            self.call();
+        }
+    }
+
+    /// Leaves an order, once there is room.
+    pub(super) async fn order(&self, order: Order) -> Result<(), SendError> {
+        future::poll_fn(|context| {
+            let is_open = !self.is_closing.get() && self.reason.get().is_none();
+            let has_room = !self.is_full.get() && self.ordered.get() < MAX_ORDERED;
+            if is_open && !has_room {
+                self.wait(context);
+                return Poll::Pending;
+            }
+            Poll::Ready(if is_open { Ok(()) } else { Err(SendError::NotOpen) })
+        })
+        .await?;
+        self.push(order);
+        Ok(())
+    }
+
+    /// Orders a call of the connection, and waits for what it gives.
+    pub(super) async fn ask<T: 'static>(
+        &self,
+        call: impl FnOnce(&mut Peer<'_>) -> T + 'static,
+    ) -> Result<T, SendError> {
+        let answer = Rc::<Cell<Option<T>>>::default();
+        let tell = Rc::clone(&answer);
+        self.order(Order::Call(Box::new(move |peer| tell.set(Some(call(peer)))))).await?;
+        future::poll_fn(|context| match answer.take() {
+            Some(answer) => Poll::Ready(Ok(answer)),
+            None if self.reason.get().is_some() => Poll::Ready(Err(SendError::NotOpen)),
+            None => {
+                self.wait(context);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Orders a Close with a legal code and reason, unless there was one; nothing comes behind it.
+    pub(super) fn close(&self, code: CloseCode, reason: &str) {
+        if !self.is_closing.replace(true) && self.reason.get().is_none() {
+            let reason = reason.to_owned();
+            self.push(Order::Call(Box::new(move |peer| {
+                peer.close(code, &reason).ok();
+            })));
+        }
+    }
+
+    /// Waits for the end.
+    pub(super) async fn ended(&self) -> &CloseReason {
+        future::poll_fn(|context| match self.reason.get() {
+            Some(reason) => Poll::Ready(reason),
+            None => {
+                self.wait(context);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn wait(&self, context: &Context<'_>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+    }
+
+    fn push(&self, order: Order) {
+        self.ordered.set(self.ordered.get() + order.len());
+        self.orders.borrow_mut().push_back(order);
+        self.call();
+    }
+
+    fn call(&self) {
+        if !self.is_called.replace(true) {
+            self.tasks.call(self.handle.id());
+        }
+    }
+
+    // ---- the service's side --------------------------------------------------------------------
+
+    /// Something came from the peer.
+    pub(super) fn receive(&self, unit: U, peer: &mut Peer<'_>) {
+        if self.is_deaf.get() {
+            return;
+        }
+        self.unread.set(self.unread.get() + unit.payload_len() + OVERHEAD);
+        self.incoming.borrow_mut().push_back(unit);
+        if self.unread.get() > MAX_UNREAD {
+            self.is_paused.set(true);
+            peer.pause_reading();
+        }
+        // What the peer sent is answered before its next frame is looked at: that may be its Close, and
+        // nothing goes out behind the answer to that.
+        if let Some(receiver) = self.receiver.take() {
+            self.run(|| receiver.wake(), peer);
+        }
+    }
+
+    /// Polls the task that `wake` wakes or starts, and carries out what it orders.
+    pub(super) fn run<T>(&self, wake: impl FnOnce() -> T, peer: &mut Peer<'_>) -> T {
+        let was_called = self.is_called.replace(true);
+        let done = self.tasks.run_woken_by(wake);
+        for _ in 0..MAX_ROUNDS {
+            if self.orders.borrow().is_empty() {
+                break;
+            }
+            self.tasks.run_woken_by(|| self.obey(peer));
+        }
+        self.is_called.set(was_called);
+        if !self.orders.borrow().is_empty() {
+            self.call();
+        }
+        done
+    }
+
+    /// The service is called.
+    pub(super) fn called(&self, peer: &mut Peer<'_>) {
+        self.is_called.set(false);
+        self.obey(peer);
+    }
+
+    /// Carries out what was ordered.
+    fn obey(&self, peer: &mut Peer<'_>) {
+        if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+            self.is_paused.set(false);
+            peer.resume_reading();
+        }
+        loop {
+            let order = self.orders.borrow_mut().pop_front();
+            match order {
+                // It fails only where the connection is closing already.
+                Some(Order::Send(message)) => _ = peer.send(message),
+                Some(Order::Call(call)) => call(peer),
+                None => break,
+            }
+        }
+        self.ordered.set(0);
+        self.is_full.set(peer.is_full());
+        self.wake_waiting();
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self, reason: &CloseReason) {
+        self.reason.get_or_init(|| reason.clone());
+        self.orders.take();
+        self.wake_waiting();
+        if let Some(receiver) = self.receiver.take() {
+            receiver.wake();
+        }
+    }
+
+    fn wake_waiting(&self) {
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
