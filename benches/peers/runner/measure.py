@@ -9,7 +9,7 @@ import time
 
 from . import check
 from .servers import Failure
-from .works import TWO
+from .works import OURS
 
 # Seconds of load before what counts.
 WARM_UP = 0.4
@@ -111,7 +111,7 @@ def all_works(bench, works, names, rounds):
     """
     samples, failures = {}, []
     for work in works:
-        chosen = [name for name in work.servers if name in names or name == TWO]
+        chosen = [name for name in work.servers if name in names or name in OURS]
         taken, failed = one_work(bench, work, chosen, max(1, round(rounds * work.rounds)))
         samples[work.name] = taken
         failures += failed

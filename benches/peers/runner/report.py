@@ -3,7 +3,7 @@
 from .measure import median, ratio
 from .servers import SETTINGS
 from .targets import verdicts
-from .works import ALL, FLOOR, TWO
+from .works import ALL, FLOOR, OURS
 
 
 def markdown(facts, works, samples, failures):
@@ -45,7 +45,7 @@ def targets(judged):
 def table(works, samples, cell):
     """A row a work, a column a server."""
     named = {name for work in works for name in samples[work.name]}
-    names = [name for name in [*ALL, TWO] if name in named]
+    names = [name for name in dict.fromkeys([*ALL, *OURS]) if name in named]
     yield "| | " + " | ".join(names) + " |"
     yield "|---" * (len(names) + 1) + "|"
     for work in works:
@@ -129,6 +129,12 @@ SECTIONS = [
         "One worker and two",
         "Processor time of the server in µs a message or delivery; both workers share the one core.\n",
         ("workers-",),
+        micros,
+    ),
+    (
+        "Services and sessions",
+        "Processor time of the server in µs a message.\n",
+        ("sessions",),
         micros,
     ),
     (

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from .works import CHINWAG, FLOOR, RUST, TWO
+from .works import CHINWAG, FLOOR, RUST, SERVICE, SESSION, TWO
 
 HERE = Path(__file__).resolve().parent.parent
 ROOT = HERE.parent.parent
@@ -99,6 +99,9 @@ class Servers:
 
     def command(self, name, work):
         """The command line, and the path that is served."""
+        if name in (SERVICE, SESSION):
+            face = ["--sessions"] if name == SESSION else []
+            return [self.plain, CHINWAG, work.serves, *face], ""
         if name in (CHINWAG, TWO):
             workers = ["--workers", "2" if name == TWO else "1"]
             if work.serves == "broadcast":

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .measure import median, ratio
-from .works import CHINWAG, FLOOR, GROWTH, PEERS, TWO
+from .works import CHINWAG, FLOOR, GROWTH, PEERS, SERVICE, SESSION, TWO
 
 # Bytes that a connection at rest may cost.
 AT_REST = 256
@@ -43,7 +43,7 @@ def floor(most):
         found = ratio(samples[CHINWAG], samples[FLOOR], "cpu")
         yield at_most(work, "CPU of the floor's", found, most)
 
-    return judge, [FLOOR]
+    return judge, [CHINWAG, FLOOR]
 
 
 def ahead(least, names=PEERS):
@@ -51,11 +51,13 @@ def ahead(least, names=PEERS):
 
     def judge(work, samples):
         peers = [name for name in names if name in samples]
+        if not peers:
+            return
         best = min(peers, key=lambda name: median(samples[name], "cpu"))
         found = ratio(samples[best], samples[CHINWAG], "cpu")
         yield at_least(work, f"CPU of the best peer ({best}) to ours", found, least)
 
-    return judge, []
+    return judge, [CHINWAG]
 
 
 def bun(least):
@@ -63,7 +65,7 @@ def bun(least):
         found = ratio(samples["bun"], samples[CHINWAG], "cpu")
         yield at_least(work, "CPU of Bun to ours", found, least)
 
-    return judge, ["bun"]
+    return judge, [CHINWAG, "bun"]
 
 
 def bun_waits_longer():
@@ -71,7 +73,7 @@ def bun_waits_longer():
         found = ratio(samples[CHINWAG], samples["bun"], "p99")
         yield at_most(work, "p99 of Bun's", found, 1.0)
 
-    return judge, ["bun"]
+    return judge, [CHINWAG, "bun"]
 
 
 def small_at_rest():
@@ -79,7 +81,7 @@ def small_at_rest():
         found = median(samples[CHINWAG], "bytes")
         yield at_most(work, "memory each", found, AT_REST, " B")
 
-    return judge, []
+    return judge, [CHINWAG]
 
 
 def like_one(most):
@@ -90,7 +92,15 @@ def like_one(most):
         found = max(sockets) / min(sockets)
         yield at_most(work, "most connections of a worker to fewest", found, STEADY)
 
-    return judge, [TWO]
+    return judge, [CHINWAG, TWO]
+
+
+def like_a_service(least):
+    def judge(work, samples):
+        found = ratio(samples[SERVICE], samples[SESSION], "cpu")
+        yield at_least(work, "CPU of a service to that of a session", found, least)
+
+    return judge, [SERVICE, SESSION]
 
 
 BROADCAST = [bun(1.2), bun_waits_longer()]
@@ -116,6 +126,8 @@ TARGETS = {
     "idle-15000": [small_at_rest()],
     "workers-echo": [like_one(1.05)],
     "workers-broadcast": [like_one(1.10)],
+    "sessions": [like_a_service(0.85)],
+    "sessions-x16": [like_a_service(0.85)],
 }
 
 
@@ -125,7 +137,7 @@ def verdicts(works, samples):
     for work in works:
         taken = samples.get(work.name, {})
         for judge, needed in TARGETS.get(work.name, []):
-            if CHINWAG in taken and len(taken) > 1 and all(name in taken for name in needed):
+            if len(taken) > 1 and all(name in taken for name in needed):
                 found += judge(work, taken)
     found += growth(samples)
     return found

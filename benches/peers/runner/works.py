@@ -9,8 +9,12 @@ RUST = ["fastwebsockets", "sockudo-ws", "tokio-tungstenite", "axum", "yawc"]
 PEERS = ["bun", *RUST, "ws"]
 COMPRESSING = ["bun", "sockudo-ws", "yawc", "ws"]
 
-# chinwag with a second thread.
+# chinwag with a second thread, and its two faces: a service, told what happens, and a session, that
+# asks for it.
 TWO = "chinwag, two workers"
+SERVICE = "chinwag, a service"
+SESSION = "chinwag, a session"
+OURS = [CHINWAG, TWO, SERVICE, SESSION]
 
 ALL = [FLOOR, CHINWAG, *PEERS]
 # Those that hand 30 messages to 10,000 members within the time of a sample; ws takes three seconds.
@@ -130,6 +134,8 @@ WORKS = [
         title="broadcast, 1,000 members, one worker and two",
         servers=[CHINWAG, TWO],
     ),
+    echo("sessions", "echo, 128 B", size=128, servers=[SERVICE, SESSION]),
+    echo("sessions-x16", "echo, 128 B, 16 in flight", size=128, in_flight=16, servers=[SERVICE, SESSION]),
 ]
 
 TASTE = ["echo-128", "echo-64k", "echo-128-x16", "deflate-128", "handshakes"]

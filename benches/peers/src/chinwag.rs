@@ -2,24 +2,28 @@
 
 use std::io;
 
-use chinwag::{Message, Peer, Request, Router, Server, Service, Topic};
+use chinwag::{Message, Peer, Request, Server, Service, Session, Topic};
 
 use crate::{Work, announce};
 
 /// More than the load ever opens.
 const CONNECTIONS: usize = 100_000;
 
-pub fn serve(work: Work, workers: usize) -> io::Result<()> {
+/// `sessions` says whether its echo is a session, the sequential face, instead of a service.
+pub fn serve(work: Work, workers: usize, sessions: bool) -> io::Result<()> {
+    let server = Server::builder().workers(workers).max_connections(CONNECTIONS);
     let topic = Topic::new();
-    let router = match work {
-        Work::Echo => Router::new().service("/", |_: &Request<'_>| Echo),
-        Work::Broadcast => Router::new().service("/", move |_: &Request<'_>| Member(topic.clone())),
+    let server = match work {
+        Work::Broadcast => server.service("/", move |_: &Request<'_>| Member(topic.clone())),
+        Work::Echo if sessions => server.websocket("/", |mut session: Session| async move {
+            while let Some(message) = session.recv().await {
+                session.send(message).await?;
+            }
+            Ok(())
+        }),
+        Work::Echo => server.service("/", |_: &Request<'_>| Echo),
     };
-    let server = Server::builder()
-        .router(router)
-        .workers(workers)
-        .max_connections(CONNECTIONS)
-        .bind("127.0.0.1:0")?;
+    let server = server.bind("127.0.0.1:0")?;
     announce(server.local_addr())?;
     server.run()
 }

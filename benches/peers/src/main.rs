@@ -1,12 +1,13 @@
 //! Servers that do the same work, each the way its library wants it done: one thread, one core.
 //!
 //! ```text
-//! chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N]
+//! chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N] [--sessions]
 //! ```
 //!
 //! The first line on stdout is the address. `echo` sends each message back; in `broadcast` everyone
 //! connected hears every message, its sender too. `--deflate` agrees to compress (RFC 7692), where the
-//! library can; `--workers` is chinwag's alone. A server ends when it is killed.
+//! library can; `--workers` and `--sessions`, its sequential face, are chinwag's alone. A
+//! server ends when it is killed.
 
 mod axum;
 mod chinwag;
@@ -50,16 +51,17 @@ fn main() -> ExitCode {
         [name, "broadcast", ref options @ ..] => (name, Work::Broadcast, options),
         _ => return usage(),
     };
-    let (deflate, workers) = match *options {
-        [] => (false, Some(1)),
-        ["--deflate"] if work == Work::Echo => (true, Some(1)),
-        ["--workers", workers] if name == "chinwag" => (false, workers.parse().ok()),
+    let (deflate, workers, sessions) = match *options {
+        [] => (false, Some(1), false),
+        ["--deflate"] if work == Work::Echo => (true, Some(1), false),
+        ["--sessions"] if work == Work::Echo && name == "chinwag" => (false, Some(1), true),
+        ["--workers", workers] if name == "chinwag" => (false, workers.parse().ok(), false),
         _ => return usage(),
     };
     let Some(workers) = workers else { return usage() };
     let result = match (name, deflate) {
         ("floor", false) => floor::serve(work),
-        ("chinwag", false) => chinwag::serve(work, workers),
+        ("chinwag", false) => chinwag::serve(work, workers, sessions),
         ("axum", false) => on_tokio(|listener| axum::serve(listener, work)),
         ("fastwebsockets", false) => on_tokio(|listener| fastwebsockets::serve(listener, work)),
         ("sockudo-ws", _) => on_tokio(|listener| sockudo::serve(listener, work, deflate)),
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     eprintln!(
-        "chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N]\n\
+        "chinwag-against-peers NAME echo|broadcast [--deflate] [--workers N] [--sessions]\n\
          NAME: floor chinwag axum fastwebsockets sockudo-ws tokio-tungstenite yawc; \
          those that compress: sockudo-ws yawc"
     );
