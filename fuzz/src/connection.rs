@@ -8,7 +8,10 @@ use chinwag::{
         buffer::Pool,
         close::decode_close,
         connection::{Connection, Event, Mode, Settings, State},
-        extension::{self, deflate::Takeovers},
+        extension::{
+            self, DataFrame, Extension, ExtensionError, Extensions, Offer, Param, Transform,
+            deflate::Takeovers,
+        },
         frame::{Header, HeaderRules, Rsv},
         mask::apply_mask,
     },
@@ -16,14 +19,19 @@ use chinwag::{
 
 use super::memory;
 
-/// Byte 0: bit 0 the role, bit 1 raw mode, bit 2 our Close is sent before, bit 3 the limits. Byte 1 is
-/// the size of the pieces, on average. The rest is what the peer sends.
+/// Byte 0: bit 0 the role, bit 1 raw mode, bit 2 our Close is sent before, bit 3 the limits, bit 4
+/// extensions of one's own. Byte 1 is the size of the pieces, on average. The rest is what the peer sends.
 pub fn check(data: &[u8]) {
     let [choice, size, wire @ ..] = data else { return };
-    let settings = settings(
+    let mut settings = settings(
         if choice & 2 == 0 { Mode::Messages } else { Mode::Raw },
         if choice & 8 == 0 { 1 << 20 } else { 200 },
     );
+    if choice & 16 != 0 {
+        let (first, second) = (Tag("x-first", Rsv::RSV2), Tag("x-second", Rsv::RSV3));
+        let extensions = Extensions::new().with(first).with(second);
+        settings = Arc::new(Settings { extensions, ..Settings::clone(&settings) });
+    }
     let run = Run {
         role: if choice & 1 == 0 { Role::Server } else { Role::Client },
         settings,
@@ -32,6 +40,50 @@ pub fn check(data: &[u8]) {
     let whole = run.whole(wire);
     whole.check(&run);
     run.check_pieces(wire, usize::from(*size).max(1), &whole);
+}
+
+/// Where its bit is set, the first byte of the payload is its own.
+struct Tag(&'static str, Rsv);
+
+impl Extension for Tag {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn rsv(&self) -> Rsv {
+        self.1
+    }
+
+    fn answer(&self, _: &Offer<'_>) -> Option<(Vec<Param<'static>>, Box<dyn Transform>)> {
+        Some((vec![], Box::new(Self(self.0, self.1))))
+    }
+
+    fn offers(&self) -> Vec<Vec<Param<'static>>> {
+        vec![vec![]]
+    }
+
+    fn accept(&self, _: &Offer<'_>) -> Option<Box<dyn Transform>> {
+        None
+    }
+
+    fn covers_raw(&self) -> bool {
+        true
+    }
+}
+
+impl Transform for Tag {
+    fn outgoing(&mut self, _: &mut DataFrame<'_>) -> Result<(), ExtensionError> {
+        Ok(())
+    }
+
+    fn incoming(&mut self, frame: &mut DataFrame<'_>) -> Result<(), ExtensionError> {
+        match frame.payload().first() {
+            _ if frame.rsv() == Rsv::NONE => Ok(()),
+            Some(0) => frame.replace(0..1, &[b' '; 99]),
+            Some(_) => frame.replace(0..1, &[]),
+            None => Err(ExtensionError::new(CloseCode::PROTOCOL_ERROR, "there is no tag")),
+        }
+    }
 }
 
 /// Settings with limits that a few hundred bytes can reach.
@@ -104,14 +156,9 @@ impl Run {
             Role::Client => Connection::client(self.settings.clone(), [7; 32], now),
         };
         connection.upgrade(self.settings.clone(), now);
-        let offer = extension::parse([&b"permessage-deflate; client_max_window_bits"[..]]);
-        let offer = offer.expect("it is legal");
-        let answer = self.settings.deflate.as_ref().map(|deflate| {
-            deflate.answer_counted(&offer, &Takeovers::default()).expect("it is acceptable")
-        });
-        if let Some((agreed, _, grant)) = answer {
-            connection.agree(agreed, grant);
-        }
+        let offers = "permessage-deflate; client_max_window_bits, x-first, x-second";
+        let offers = extension::parse([offers.as_bytes()]).expect("they are legal");
+        connection.agree_on(self.settings.answer(&offers, &Takeovers::default()).1);
         if self.close_first {
             connection.close(CloseCode::NORMAL, "enough", now, output).expect("it is open");
         }
@@ -164,6 +211,10 @@ impl Run {
             let payload = arrived.min(limits.max_message.max(limits.max_frame));
             let held = memory::held() - before;
             let most = match &self.settings.deflate {
+                // A frame that is gathered, the one that extensions have in hand, and the message.
+                None if self.settings.extensions != Extensions::new() => {
+                    3 * times * (payload + 200) + least
+                }
                 None => times * payload + least,
                 // What was inflated is no longer than a message, and has doubled its room; an inflater
                 // and a window come on top.

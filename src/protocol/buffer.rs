@@ -140,6 +140,8 @@ pub struct Pool {
     max_held: usize,
     /// What compressed messages need.
     pub(super) codecs: Codecs,
+    /// Memory for the frame that extensions of one's own have in hand; empty between two.
+    pub(super) scratch: Vec<u8>,
 }
 
 /// Rooms kept: 512 bytes to 2 MiB.
@@ -148,7 +150,13 @@ const CLASSES: usize = 13;
 impl Pool {
     /// Keeps at most `max_held` bytes of buffers; what comes on top goes back to the allocator.
     pub fn new(max_held: usize) -> Self {
-        Self { spare: Default::default(), held: 0, max_held, codecs: Codecs::default() }
+        Self {
+            spare: Default::default(),
+            held: 0,
+            max_held,
+            codecs: Codecs::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// An empty buffer with room for at least `len` bytes of payload.

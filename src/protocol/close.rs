@@ -46,7 +46,7 @@ impl CloseCode {
     /// Whether this code may travel in a Close frame (§7.4.1, §7.4.2).
     ///
     /// 1000 to 1003, 1007 to 1014 (1012 to 1014 by the IANA registry) and 3000 to 4999.
-    pub fn is_sendable(self) -> bool {
+    pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 }

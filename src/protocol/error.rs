@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::close::CloseCode;
+use super::{close::CloseCode, extension::ExtensionError};
 
 pub use super::handshake::HandshakeError;
 
@@ -69,6 +69,8 @@ pub enum ProtocolError {
     InvalidUtf8,
     /// RFC 7692 §7.2.2: a compressed message is a whole number of DEFLATE blocks.
     InvalidDeflate,
+    /// §9: what an extension of one's own has found wrong.
+    Extension(ExtensionError),
     /// §5.5.1: a Close payload is empty or at least two bytes long.
     ClosePayloadTooShort,
     /// §7.4: a close code that never travels in a Close frame.
@@ -85,6 +87,7 @@ impl ProtocolError {
             Self::FrameTooBig { .. } | Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyFragments { .. } => CloseCode::POLICY_VIOLATION,
             Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
+            Self::Extension(error) => error.code(),
             Self::ReservedBits { .. }
             | Self::ReservedOpcode { .. }
             | Self::Unmasked
@@ -114,6 +117,7 @@ impl ProtocolError {
             Self::InvalidCloseCode { .. } => "7.4",
             Self::InvalidUtf8 => "8.1",
             Self::InvalidDeflate => "RFC 7692 7.2.2",
+            Self::Extension(_) => "9",
             Self::FrameTooBig { .. }
             | Self::MessageTooBig { .. }
             | Self::TooManyFragments { .. } => "10.4",
@@ -145,6 +149,7 @@ impl fmt::Display for ProtocolError {
             Self::MessageUnfinished => f.write_str("the message before is not finished"),
             Self::InvalidUtf8 => f.write_str("text is not valid UTF-8"),
             Self::InvalidDeflate => f.write_str("compressed data is not valid"),
+            Self::Extension(error) => error.fmt(f),
             Self::ClosePayloadTooShort => f.write_str("a close payload of one byte has no code"),
             Self::InvalidCloseCode { code } => write!(f, "close code {code} must not be sent"),
         }
@@ -158,6 +163,7 @@ impl std::error::Error for ProtocolError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
     /// The opening handshake is not done, or a Close was already sent: nothing may follow it (§5.5.1).
+    /// Also where an extension has just failed the connection over what was to be sent.
     NotOpen,
     /// §5.5: a control frame carries at most 125 bytes of payload.
     ControlTooLong {
@@ -226,6 +232,12 @@ mod tests {
             (E::InvalidCloseCode { code: 1005 }, "7.4", 1002, "close code 1005 must not be sent"),
             (E::InvalidUtf8, "8.1", 1007, "text is not valid UTF-8"),
             (E::InvalidDeflate, "RFC 7692 7.2.2", 1007, "compressed data is not valid"),
+            (
+                E::Extension(ExtensionError::new(CloseCode(4000), "out of step")),
+                "9",
+                4000,
+                "out of step",
+            ),
             (E::FrameTooBig { len: 9, max: 8 }, "10.4", 1009, "frame is too big: 9, max size is 8"),
             (
                 E::MessageTooBig { len: 9, max: 8 },

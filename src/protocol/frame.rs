@@ -42,6 +42,11 @@ impl Opcode {
     }
 }
 
+/// The opcodes of data frames as they stand in the first byte.
+pub(super) const CONTINUATION: u8 = Opcode::Continuation as u8;
+pub(super) const TEXT: u8 = Opcode::Text as u8;
+pub(super) const BINARY: u8 = Opcode::Binary as u8;
+
 /// The three reserved bits of a frame (§5.2): RSV1 is 4, RSV2 is 2, RSV3 is 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Rsv(u8);
@@ -63,8 +68,20 @@ impl Rsv {
 
     /// The bits of both.
     #[must_use]
-    pub fn with(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The bits of this without those of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The bits that both have.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether every bit of `other` is set here.

@@ -8,12 +8,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Largest frame accepted: bytes of payload. Default 1 MiB. A longer one fails the connection
-    /// with 1009 as soon as its header is read. Compressed, it may have a hundredth and 64 bytes more:
-    /// what cannot be compressed grows.
+    /// with 1009 as soon as its header is read. Compressed, or where extensions of one's own were agreed
+    /// on, it may have a hundredth and 64 bytes more on the wire: what cannot be compressed grows.
     pub max_frame: usize,
     /// Largest message accepted: bytes of unmasked payload, summed over its fragments. Default
     /// 1 MiB. A longer one fails the connection with 1009 as soon as a header announces it, or as soon
-    /// as it inflates to more.
+    /// as it inflates to more, or comes to more behind extensions of one's own.
     pub max_message: usize,
     /// Most frames in one message, empty ones included. Default 131,072. One more fails the
     /// connection with 1008.
@@ -39,8 +39,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bytes accepted of what may come to `max` when it is inflated.
-    pub(super) fn compressed(max: usize) -> usize {
+    /// Bytes accepted of what may come to `max` when extensions are done with it.
+    pub(super) fn on_the_wire(max: usize) -> usize {
         max.saturating_add(max / 100 + 64)
     }
 }

@@ -375,7 +375,7 @@ pub(super) fn check_message_len(
     limits: &Limits,
 ) -> Result<(), ProtocolError> {
     let max = limits.max_message;
-    let max = if compressed { Limits::compressed(max) } else { max };
+    let max = if compressed { Limits::on_the_wire(max) } else { max };
     if len > max as u64 { Err(ProtocolError::MessageTooBig { len, max }) } else { Ok(()) }
 }
 

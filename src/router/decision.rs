@@ -8,11 +8,8 @@ use std::{borrow::Cow, fmt, pin::Pin, sync::Arc};
 use super::Routed;
 use crate::{
     protocol::{
-        connection::Settings,
-        extension::{
-            Offer,
-            deflate::{Agreed, Grant},
-        },
+        connection::{Settings, Terms},
+        extension,
         handshake::ServerResponse,
     },
     service::{Answer, Service},
@@ -114,9 +111,10 @@ pub(super) enum Decision {
 pub struct Opening {
     pub(super) key: Box<str>,
     pub(super) protocol: Option<Box<str>>,
-    pub(super) extension: Option<Offer<'static>>,
+    /// The response's header, which is empty where there are none.
+    pub(super) extensions: Box<str>,
     pub(super) settings: Arc<Settings>,
-    pub(super) agreed: Option<(Agreed, Option<Grant>)>,
+    pub(super) terms: Terms,
 }
 
 impl Opening {
@@ -128,18 +126,21 @@ impl Opening {
             Err(answer) => return Routed::answer(&answer, false),
         };
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
-        let response = ServerResponse {
-            key: &self.key,
-            protocol: self.protocol.as_deref(),
-            extensions: self.extension.as_slice(),
-            headers: &headers,
+        let agreed = (!self.extensions.is_empty()).then_some(self.extensions.as_bytes());
+        let Ok(extensions) = extension::parse(agreed) else {
+            return Routed::answer(
+                &Answer::text(500, "an extension has no legal parameters"),
+                false,
+            );
         };
+        let (key, protocol) = (&self.key, self.protocol.as_deref());
+        let response = ServerResponse { key, protocol, extensions: &extensions, headers: &headers };
         match response.encode() {
             Ok(response) => {
-                let Self { settings, agreed, .. } = self;
-                Routed::Upgrade { response, service, settings, agreed }
+                let Self { settings, terms, .. } = self;
+                Routed::Upgrade { response, service, settings, terms }
             }
-            // The key, the subprotocol and the extensions are legal, so it is one of its headers.
+            // The key and the subprotocol are legal, so it is one of its headers.
             Err(error) => {
                 let text = format!("this server met a fault of its own: {error}");
                 Routed::answer(&Answer::text(500, text), false)

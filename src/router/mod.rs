@@ -20,9 +20,10 @@ use refusal::{foreign_origin, method_not_allowed, no_protocol};
 
 use crate::{
     protocol::{
-        connection::{Mode, Settings},
+        connection::{Mode, Settings, Terms},
         extension::{
-            deflate::{Agreed, Deflate, Grant, Takeovers},
+            self, Conflict, Extensions,
+            deflate::{Deflate, Takeovers},
             is_token,
         },
         handshake::{self, HandshakeError, Head, Upgrade},
@@ -177,6 +178,7 @@ pub struct Route {
     timeouts: Option<Timeouts>,
     /// Whether there is a wish, and which.
     deflate: Option<Option<Deflate>>,
+    extensions: Option<Extensions>,
     protocols: Vec<String>,
     needs_protocol: bool,
 }
@@ -227,6 +229,7 @@ impl Route {
             limits: None,
             timeouts: None,
             deflate: None,
+            extensions: None,
             protocols: Vec::new(),
             needs_protocol: false,
         }
@@ -258,6 +261,14 @@ impl Route {
     #[must_use]
     pub fn deflate(mut self, deflate: Option<Deflate>) -> Self {
         self.deflate = Some(deflate);
+        self
+    }
+
+    /// Extensions of one's own (§9) instead of the server's; [`Extensions::new`] for none. In raw mode
+    /// only those are used that [cover it](crate::protocol::extension::Extension::covers_raw).
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = Some(extensions);
         self
     }
 
@@ -308,8 +319,12 @@ impl Route {
             limits: self.limits.unwrap_or_else(|| defaults.limits.clone()),
             timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
             mode: self.mode,
-            deflate: deflate.filter(|deflate| self.mode == Mode::Messages || deflate.covers_raw()),
+            deflate,
+            extensions: self.extensions.unwrap_or_else(|| defaults.extensions.clone()),
         };
+        settings
+            .check_extensions()
+            .map_err(|conflict| RouteError::Extensions { path: path.into(), conflict })?;
         let Self { make, protocols, needs_protocol, .. } = self;
         Ok(Socket { make, protocols, needs_protocol, settings: settings.into() })
     }
@@ -354,6 +369,13 @@ pub enum RouteError {
         /// The path of its route.
         path: String,
     },
+    /// Extensions cannot be installed together.
+    Extensions {
+        /// The path of their route.
+        path: String,
+        /// What is between them.
+        conflict: Conflict,
+    },
 }
 
 impl fmt::Display for RouteError {
@@ -373,6 +395,7 @@ impl fmt::Display for RouteError {
             Self::Deflate { path } => {
                 write!(f, "a setting of compression at path {path:?} is out of its range")
             }
+            Self::Extensions { path, conflict } => write!(f, "{conflict} at path {path:?}"),
         }
     }
 }
@@ -428,8 +451,8 @@ pub enum Routed {
         service: Box<dyn Service>,
         /// What the connection keeps to.
         settings: Arc<Settings>,
-        /// What the response says of compression.
-        agreed: Option<(Agreed, Option<Grant>)>,
+        /// What the response says of extensions.
+        terms: Terms,
     },
     /// The application decides later: what it comes to finishes the opening. A client that goes before
     /// that is told nothing, and `decision` is dropped.
@@ -504,15 +527,11 @@ impl Routes {
             .find_map(|socket| socket.take(upgrade))
             .ok_or_else(|| no_protocol(sockets.iter().flat_map(|socket| &socket.protocols)))?;
         let opening = || {
-            let settings = Arc::clone(&socket.settings);
-            let answer = settings
-                .deflate
-                .as_ref()
-                .and_then(|deflate| deflate.answer_counted(&upgrade.extensions, &self.takeovers));
-            let (extension, agreed) =
-                answer.map(|(agreed, response, grant)| (response, (agreed, grant))).unzip();
+            let settings = &socket.settings;
+            let (extensions, terms) = settings.answer(&upgrade.extensions, &self.takeovers);
+            let extensions = extension::encode(&extensions).into();
             let (key, protocol) = (upgrade.key.into(), protocol.map(Into::into));
-            Opening { key, protocol, extension, settings, agreed }
+            Opening { key, protocol, extensions, settings: Arc::clone(settings), terms }
         };
         match (socket.make)(&Request::new(head, params, addr, protocol)) {
             Decision::Now(Err(answer)) => Err(answer),

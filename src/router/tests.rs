@@ -559,11 +559,93 @@ fn routes_that_cannot_be_are_told() {
     }
 }
 
+// ---- extensions --------------------------------------------------------------------------------
+
+mod extensions {
+    use super::*;
+    use crate::protocol::{
+        extension::{Extension, Offer, Param, Transform},
+        frame::Rsv,
+    };
+
+    /// Claims a bit, and declines.
+    struct Claims(&'static str, Rsv);
+
+    impl Extension for Claims {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn rsv(&self) -> Rsv {
+            self.1
+        }
+
+        fn answer(&self, _: &Offer<'_>) -> Option<(Vec<Param<'static>>, Box<dyn Transform>)> {
+            None
+        }
+
+        fn offers(&self) -> Vec<Vec<Param<'static>>> {
+            vec![]
+        }
+
+        fn accept(&self, _: &Offer<'_>) -> Option<Box<dyn Transform>> {
+            None
+        }
+    }
+
+    fn one() -> Extensions {
+        Extensions::new().with(Claims("x-one", Rsv::RSV1))
+    }
+
+    fn same_bit() -> Extensions {
+        one().with(Claims("x-other", Rsv::RSV1))
+    }
+
+    #[test]
+    fn those_that_do_not_go_together_are_an_error_of_their_route() {
+        let quiet = || Route::new(|_: &Request<'_>| Quiet);
+        let names = |one: &str, other: &str| [one.to_string(), other.to_string()];
+        for (name, servers, route, conflict) in [
+            ("none", Extensions::new(), quiet(), None),
+            ("the server's", one(), quiet(), None),
+            ("the server's do not", same_bit(), quiet(), Some(names("x-one", "x-other"))),
+            ("the route has others", same_bit(), quiet().extensions(one()), None),
+            ("or none", same_bit(), quiet().extensions(Extensions::new()), None),
+            ("its do not", one(), quiet().extensions(same_bit()), Some(names("x-one", "x-other"))),
+            #[cfg(feature = "deflate")]
+            (
+                "nor with compression",
+                one(),
+                quiet().deflate(Some(Deflate::default())),
+                Some(names("permessage-deflate", "x-one")),
+            ),
+            #[cfg(feature = "deflate")]
+            (
+                "which raw mode leaves out",
+                one(),
+                quiet().raw().deflate(Some(Deflate::default())),
+                None,
+            ),
+        ] {
+            let defaults = Settings { extensions: servers, ..Settings::default() };
+            let built = Router::new().route("/path", route).build(defaults).map(drop);
+            let expected = conflict.map(|names| RouteError::Extensions {
+                path: "/path".into(),
+                conflict: Conflict::ReservedBits { names },
+            });
+            assert_eq!(built.err(), expected, "{name}");
+        }
+    }
+}
+
 // ---- compression -------------------------------------------------------------------------------
 
 #[cfg(feature = "deflate")]
 mod compression {
+    use std::time::Instant;
+
     use super::*;
+    use crate::protocol::connection::Connection;
 
     const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
@@ -622,11 +704,13 @@ mod compression {
         let routes = routes(Some(deflate));
         let head = format!("GET /default HTTP/1.1\r\nHost: a\r\n{UPGRADE}{OFFER}\r\n");
         let open = || match super::route(&routes, &head) {
-            Routed::Upgrade { agreed: Some((agreed, grant)), .. } => {
-                assert_eq!(grant.is_some(), agreed.server_takeover);
-                (agreed.server_takeover, grant)
+            Routed::Upgrade { terms, settings, .. } => {
+                let mut connection = Connection::server(settings.clone(), Instant::now());
+                connection.upgrade(settings, Instant::now());
+                connection.agree_on(terms);
+                (connection.agreed().expect("compression").server_takeover, connection)
             }
-            _ => panic!("no compression"),
+            Routed::Answer { .. } | Routed::Later { .. } => panic!("no upgrade"),
         };
         let granted: Vec<_> = (0..4).map(|_| open()).collect();
         let flags: Vec<_> = granted.iter().map(|(granted, _)| *granted).collect();
@@ -648,7 +732,12 @@ mod compression {
             _ => panic!("it is decided at once"),
         };
         let takes_over = |opening: Opening| match opening.finish(Quiet.into_service()) {
-            Routed::Upgrade { agreed: Some((agreed, _)), .. } => agreed.server_takeover,
+            Routed::Upgrade { terms, settings, .. } => {
+                let mut connection = Connection::server(settings.clone(), Instant::now());
+                connection.upgrade(settings, Instant::now());
+                connection.agree_on(terms);
+                connection.agreed().expect("compression").server_takeover
+            }
             _ => panic!("no compression"),
         };
         let first = open();

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     protocol::{
-        buffer::Payload, close::CloseCode, connection::State, error::SendError, frame::Frame,
-        message::Message,
+        buffer::Payload, close::CloseCode, connection::State, error::SendError, extension::Offer,
+        frame::Frame, message::Message,
     },
     service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Tasks, Topic},
     slab::Key,
@@ -42,7 +42,7 @@ impl<S: Socket> Call<'_, S> {
 
     /// Adds what waits for this connection's subscriptions, where it may stand now.
     pub(super) fn hear(&mut self, hear: Hear) {
-        if self.link.connection.takes_framed() {
+        if self.link.connection.takes_published() {
             self.add_news(hear, |_| true);
         }
     }
@@ -52,6 +52,9 @@ impl<S: Socket> Call<'_, S> {
         let Some(hearing) = &self.link.hearing else { return };
         if !self.context.topics.is_waiting() {
             return;
+        }
+        if self.link.connection.frames_published() {
+            return self.frame_news(hear, meant);
         }
         let mut ear = hearing.ear();
         let mut waiting = Vec::new();
@@ -67,6 +70,21 @@ impl<S: Socket> Call<'_, S> {
             let outbox = self.link.leave_in_outbox(self.start, self.context);
             for frame in waiting {
                 outbox.push_shared(frame, 0);
+            }
+        }
+    }
+
+    /// The same for a connection whose extensions change its frames.
+    fn frame_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
+        let Link { connection, hearing: Some(hearing), .. } = &mut *self.link else { return };
+        let Context { topics, pool, output, .. } = &mut *self.context;
+        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
+            for publication in topics.hear(subscription, hear) {
+                let (opcode, payload) = publication.message();
+                // Where it fails, its Close is the last.
+                if connection.send_published(opcode, payload, pool, output).is_err() {
+                    return;
+                }
             }
         }
     }
@@ -120,6 +138,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
 
     fn now(&self) -> Instant {
         self.context.now
+    }
+
+    fn extensions(&self) -> Vec<Offer<'_>> {
+        self.link.connection.extensions()
     }
 
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
@@ -187,7 +209,7 @@ impl<S: Socket> Outgoing for Call<'_, S> {
 
     fn unsubscribe(&mut self, topic: &Topic) {
         // The last of this topic; a new one's news stay behind what this call has yet to say of it.
-        if self.link.connection.takes_framed() && self.link.hearing.is_some() {
+        if self.link.connection.takes_published() && self.link.hearing.is_some() {
             self.context.sort_mail();
             self.add_news(Hear::All, |subscription| subscription.topic() == topic);
         }

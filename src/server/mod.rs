@@ -47,7 +47,7 @@ use worker::{WAKER, Worker};
 use crate::{
     protocol::{
         connection::{Mode, Settings},
-        extension::deflate::Deflate,
+        extension::{Extensions, deflate::Deflate},
         limits::{Limits, Timeouts},
     },
     router::{IntoService, Route, Router, Routes},
@@ -83,6 +83,7 @@ pub struct ServerBuilder {
     limits: Limits,
     timeouts: Timeouts,
     deflate: Option<Deflate>,
+    extensions: Extensions,
     jobs: Vec<Job>,
 }
 
@@ -112,6 +113,7 @@ impl Server {
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             deflate: None,
+            extensions: Extensions::new(),
             jobs: Vec::new(),
         }
     }
@@ -281,6 +283,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Agrees on extensions of one's own (§9) with clients that offer them, on every route that does not
+    /// say otherwise.
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
+        self
+    }
+
     /// Has `job` done every `period` of at least a millisecond, with the time, on the first worker's
     /// thread: so it must be short. A panic in it is logged, and it is called again.
     pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
@@ -294,7 +303,8 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// Those of the system, such as an address in use; and
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide or one is malformed.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide, one is malformed, or two
+    /// extensions do not go together.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
         let (max_connections, workers) = (self.max_connections, self.workers);
         let (routes, jobs) = self.build()?;
@@ -330,8 +340,8 @@ impl ServerBuilder {
 
     /// What is served, and what is done at times.
     fn build(self) -> io::Result<(Arc<Routes>, Vec<Job>)> {
-        let Self { limits, timeouts, deflate, .. } = self;
-        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate };
+        let Self { limits, timeouts, deflate, extensions, .. } = self;
+        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate, extensions };
         let routes = self
             .router
             .build(defaults)

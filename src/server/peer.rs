@@ -310,7 +310,7 @@ impl<S: Socket> Link<S> {
     /// Sends what follows the offset `heard` of `news`: at once where nothing waits, as one write, or
     /// behind what waits.
     pub(super) fn publish(&mut self, news: &mut News, heard: u64, context: &mut Context) {
-        if !self.connection.takes_framed() || self.lost {
+        if !self.connection.takes_published() || self.lost {
             if let Some(hearing) = &mut self.hearing {
                 hearing.miss(news.topic());
                 self.lend_window();
@@ -321,6 +321,9 @@ impl<S: Socket> Link<S> {
             self.give_up_slow(context);
             context.unsettled.push(self.key);
             return;
+        }
+        if self.connection.frames_published() {
+            return self.publish_framed_here(news, heard, context);
         }
         let Some(hearing) = &self.hearing else { return };
         // One write a turn: who hears several topics gets them together at the turn's end.
@@ -354,6 +357,28 @@ impl<S: Socket> Link<S> {
                 written = written.saturating_sub(frame.len());
             }
             self.keep_waiting(outbox, context);
+        }
+    }
+
+    /// The same for a connection whose extensions change its frames: each has its own.
+    #[cold]
+    fn publish_framed_here(&mut self, news: &News, heard: u64, context: &mut Context) {
+        let start = context.output.len();
+        let Context { pool, output, .. } = &mut *context;
+        let mut news = news.after(heard).iter().map(|publication| publication.message());
+        // Where it fails, its Close is the last.
+        let sent = news.try_for_each(|(opcode, payload)| {
+            self.connection.send_published(opcode, payload, pool, output)
+        });
+        if self.is_flushed() {
+            // At once, as a turn's output would hold it once for each member.
+            self.write_range(start, context.output.len(), context);
+            context.output.truncate(start);
+        } else {
+            self.leave(start, context);
+        }
+        if sent.is_err() || self.lost {
+            context.unsettled.push(self.key);
         }
     }
 

@@ -182,13 +182,11 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// Does what became of a request.
     fn settle(&mut self, routed: Routed) {
         match routed {
-            Routed::Upgrade { response, service, settings, agreed } => {
+            Routed::Upgrade { response, service, settings, terms } => {
                 self.context.output.extend_from_slice(&response);
                 let connection = &mut self.link.connection;
                 connection.upgrade(settings, self.context.now);
-                if let Some((agreed, grant)) = agreed {
-                    connection.agree(agreed, grant);
-                }
+                connection.agree_on(terms);
                 self.link.arm(self.context);
                 *self.stage = Stage::Serving(service);
                 self.call(|service, peer| service.opened(peer));

@@ -25,6 +25,7 @@ pub use topic::{
 use crate::protocol::{
     close::{CloseCode, CloseReason},
     error::SendError,
+    extension::Offer,
     frame::Frame,
     message::Message,
 };
@@ -109,6 +110,12 @@ impl<'a> Peer<'a> {
     /// The time, read once for many events; good enough for rates and ages.
     pub fn now(&self) -> Instant {
         self.0.now()
+    }
+
+    /// The extensions that were agreed on with this peer, in the order in which they work on what is
+    /// sent (§9.1), with their parameters as agreed; permessage-deflate is the first where it is there.
+    pub fn extensions(&self) -> Vec<Offer<'_>> {
+        self.0.extensions()
     }
 
     /// Sends a message. It leaves when the worker's turn ends, together with whatever else was sent.
@@ -220,6 +227,10 @@ pub trait Outgoing {
     fn id(&self) -> PeerId;
     fn addr(&self) -> SocketAddr;
     fn now(&self) -> Instant;
+    /// None by default.
+    fn extensions(&self) -> Vec<Offer<'_>> {
+        Vec::new()
+    }
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError>;
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError>;
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;

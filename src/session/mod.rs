@@ -39,7 +39,7 @@ mod error;
 mod serving;
 mod time;
 
-use std::{fmt, future, ops::Deref, rc::Rc, sync::Arc};
+use std::{fmt, future, ops::Deref, rc::Rc, slice, sync::Arc};
 
 pub use channel::Unit;
 use channel::{Channel, Order};
@@ -51,6 +51,7 @@ use crate::{
     protocol::{
         close::{CloseCode, CloseReason, encode_close},
         error::SendError,
+        extension::{self, Offer},
         frame::Frame,
         message::Message,
     },
@@ -198,6 +199,16 @@ impl<U: Unit> Sender<U> {
         call: impl FnOnce(&mut Peer<'_>) -> T + 'static,
     ) -> Result<T, SendError> {
         self.channel.ask(call).await
+    }
+
+    /// The extensions that were agreed on, each as it stands in the header, such as
+    /// `permessage-deflate; server_no_context_takeover` (§9.1).
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] once either side has closed.
+    pub async fn extensions(&self) -> Result<Vec<String>, SendError> {
+        let text = |offer: &Offer<'_>| extension::encode(slice::from_ref(offer));
+        self.ask(move |peer| peer.extensions().iter().map(text).collect()).await
     }
 
     /// Hears what is published to `topic` from now on: it goes to the peer as if it were sent. Gives the

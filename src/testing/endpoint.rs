@@ -10,7 +10,7 @@ use super::Reply;
 use crate::protocol::{
     Role,
     buffer::{Payload, Pool},
-    connection::{Connection, Event, Mode, Settings},
+    connection::{Connection, Event, Settings},
     extension::deflate::{Agreed, Deflate},
     frame::{Frame, Header, HeaderRules, Opcode, Rsv},
     limits::{Limits, Timeouts},
@@ -66,7 +66,7 @@ impl Endpoint {
     ) -> Self {
         // Nothing is awaited: what is silent here is meant to be.
         let timeouts = Timeouts { ping_period: None, close: Duration::MAX, ..Timeouts::default() };
-        let settings = Settings { limits: limits(), timeouts, mode: Mode::Messages, deflate };
+        let settings = Settings { limits: limits(), timeouts, deflate, ..Settings::default() };
         let settings = Arc::new(settings);
         let mut connection = Connection::client(Arc::clone(&settings), seed, now);
         connection.upgrade(settings, now);

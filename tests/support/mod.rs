@@ -9,16 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "deflate")]
+use chinwag::Deflate;
 use chinwag::{
     CloseCode, CloseReason, Frame, Message, Router, Server, ServerBuilder, Stopper,
     protocol::{
         buffer::Pool,
         connection::{Connection, Event, Settings, State},
+        extension,
         limits::{Limits, Timeouts},
     },
 };
-#[cfg(feature = "deflate")]
-use chinwag::{Deflate, protocol::extension};
 
 /// Nothing in a test takes longer than this.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -36,7 +37,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(builder: ServerBuilder) -> Self {
-        let server = builder.bind("127.0.0.1:0").expect("a port is free");
+        Self::serve(builder.bind("127.0.0.1:0").expect("a port is free"))
+    }
+
+    /// Runs a server that is bound already.
+    pub fn serve(server: Server) -> Self {
         let (addr, stopper, counters) = (server.local_addr(), server.stopper(), server.counters());
         let (tell, told) = std::sync::mpsc::channel();
         let thread = Some(thread::spawn(move || {
@@ -129,20 +134,31 @@ impl Client {
     /// Connects and offers compression; it is agreed to.
     #[cfg(feature = "deflate")]
     pub fn connect_compressed(addr: SocketAddr, path: &str, deflate: Deflate) -> Self {
-        let request = upgrade(path);
-        let offers: Vec<_> = deflate.offers().iter().map(ToString::to_string).collect();
-        let offers = offers.join(", ");
-        let request =
-            request.replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {offers}\r\n\r\n"));
-        let settings = Settings { deflate: Some(deflate.clone()), ..Settings::default() };
-        let (mut client, head) = Self::connect_with(addr, &request, settings).unwrap();
-        let value = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "))
-            .expect("there is an answer to the offer");
-        let answers = extension::parse([value.as_bytes()]).unwrap();
-        client.connection.agree(deflate.accept(&answers[0]).unwrap(), None);
+        let settings = Settings { deflate: Some(deflate), ..Settings::default() };
+        let client = Self::connect_offering(addr, path, settings);
+        assert!(client.connection.agreed().is_some(), "there is an answer to the offer");
         client
+    }
+
+    /// Connects and offers the extensions of `settings`.
+    pub fn connect_offering(addr: SocketAddr, path: &str, settings: Settings) -> Self {
+        let offers: Vec<_> = settings.offers().iter().map(ToString::to_string).collect();
+        let mut request = upgrade(path);
+        if !offers.is_empty() {
+            let header = format!("Sec-WebSocket-Extensions: {}\r\n\r\n", offers.join(", "));
+            request.replace_range(request.len() - 2.., &header);
+        }
+        let (mut client, head) = Self::connect_with(addr, &request, settings.clone()).unwrap();
+        let lines = head.lines();
+        let answers = lines.filter_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "));
+        let answers = extension::parse(answers.map(str::as_bytes)).unwrap();
+        client.connection.agree_on(settings.accept(&answers).unwrap());
+        client
+    }
+
+    /// The extensions that were agreed on.
+    pub fn extensions(&self) -> Vec<String> {
+        self.connection.extensions().iter().map(ToString::to_string).collect()
     }
 
     /// Connects with this request; gives the head of the answer too.
@@ -181,6 +197,14 @@ impl Client {
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) {
         let mut wire = Vec::new();
         self.connection.send(&message.into(), &mut self.pool, &mut wire).unwrap();
+        self.socket.write_all(&wire).unwrap();
+    }
+
+    /// Sends a text and a Close in one write.
+    pub fn send_and_close(&mut self, text: &str) {
+        let mut wire = Vec::new();
+        self.connection.send(&text.into(), &mut self.pool, &mut wire).unwrap();
+        self.connection.close(CloseCode::NORMAL, "", Instant::now(), &mut wire).unwrap();
         self.socket.write_all(&wire).unwrap();
     }
 

@@ -125,9 +125,13 @@ fn two_tabs_may_be_called_differently_and_the_last_choice_is_kept() {
     let as_berta = tavern.loads_page(&cookie);
     tavern.house.says(second, "/nick Anna");
     assert_eq!(tavern.house.heard(second).last().unwrap(), "* Berta is now Anna");
+    let as_anna = tavern.loads_page(&as_berta);
     for cookie in [cookie, as_berta] {
         assert_eq!(tavern.greeting(&cookie), "You've logged in as [Anna]");
     }
+    // A chat that starts anew knows no more than the cookie.
+    let mut after = Tavern::new(ChatLimits::default());
+    assert_eq!(after.greeting(&as_anna), "You've logged in as [Anna]");
 }
 
 #[test]

@@ -10,8 +10,7 @@ use crate::protocol::{
     buffer::{Buffer, Payload, Pool},
     close::decode_close,
     error::ProtocolError,
-    frame::{Frame, Header, HeaderRules, MAX_HEADER, Opcode, Rsv},
-    limits::Limits,
+    frame::{BINARY, CONTINUATION, Frame, Header, HeaderRules, MAX_HEADER, Opcode, Rsv, TEXT},
     message::{Unfinished, check_message_len, unmask, whole_message},
 };
 
@@ -22,11 +21,11 @@ pub(super) struct Incoming {
     header: [u8; MAX_HEADER],
     header_len: u8,
     /// The frame whose payload is arriving, and how much of it has.
-    frame: Option<(Header, usize)>,
+    pub(super) frame: Option<(Header, usize)>,
     /// That frame's payload, where it is not joined to a message: control frames, and all in raw mode.
     payload: Buffer,
     /// The message whose frames are arriving.
-    message: Option<Unfinished>,
+    pub(super) message: Option<Unfinished>,
 }
 
 /// The rest of a frame is read straight into its place from this size on; smaller ones go through the
@@ -34,9 +33,9 @@ pub(super) struct Incoming {
 const IN_PLACE: usize = 16 << 10;
 
 impl Connection {
-    /// Reads up to one frame from `input`, which is not empty. `COMPRESSED` says whether compression was
-    /// agreed on: most of it is made twice, so that nobody pays for what was not.
-    pub(super) fn receive_frame<'i, const COMPRESSED: bool>(
+    /// Reads up to one frame from `input`, which is not empty. `EXTENDED` says whether extensions
+    /// were agreed on: most of it is made twice, so that nobody pays for what was not.
+    pub(super) fn receive_frame<'i, const EXTENDED: bool>(
         &mut self,
         input: &mut &'i mut [u8],
         now: Instant,
@@ -45,30 +44,36 @@ impl Connection {
     ) -> Result<Option<Event<'i>>, ProtocolError> {
         let incoming = self.incoming.as_deref();
         if incoming.is_some_and(|incoming| incoming.frame.is_some()) {
+            if EXTENDED && self.is_gathering() {
+                return self.gather(input, pool);
+            }
             return self.receive_rest(input, now, pool, output);
         }
         if incoming.is_none_or(|incoming| incoming.header_len == 0) {
             check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
         }
-        let Some(header) = self.receive_header::<COMPRESSED>(input)? else { return Ok(None) };
-        self.count::<COMPRESSED>(&header)?;
+        let Some(header) = self.receive_header::<EXTENDED>(input)? else { return Ok(None) };
+        if EXTENDED && self.is_passed_on(&header) {
+            return self.receive_passing(header, input, pool);
+        }
+        self.count::<EXTENDED>(&header)?;
 
         let len = header.payload_len as usize;
         if input.len() < len {
             if !header.opcode.is_control() {
                 self.begin_message(header, pool)?;
             }
-            self.incoming.get_or_insert_default().frame = Some((header, 0));
+            self.incoming.get_or_insert_default().begin_frame(header);
             return self.receive_rest(input, now, pool, output);
         }
         let (payload, rest) = mem::take(input).split_at_mut(len);
         *input = rest;
-        self.receive_whole::<COMPRESSED>(header, payload, now, pool, output)
+        self.receive_whole::<EXTENDED>(header, payload, now, pool, output)
     }
 
     /// A frame whose payload is whole in the input.
     #[inline]
-    fn receive_whole<'i, const COMPRESSED: bool>(
+    fn receive_whole<'i, const EXTENDED: bool>(
         &mut self,
         header: Header,
         payload: &'i mut [u8],
@@ -83,7 +88,7 @@ impl Connection {
         }
         let mode = self.settings.mode;
         if header.fin && header.opcode != Opcode::Continuation {
-            if COMPRESSED && header.rsv == Rsv::RSV1 {
+            if EXTENDED && header.rsv == Rsv::RSV1 {
                 return self.receive_compressed(header, payload, pool).map(Some);
             }
             let message = whole_message(header.opcode, key, payload)?;
@@ -95,7 +100,7 @@ impl Connection {
 
         let message = self.begin_message(header, pool)?;
         let event = match mode {
-            _ if COMPRESSED && message.is_compressed() => {
+            _ if EXTENDED && message.is_compressed() => {
                 message.join(payload, key, 0, pool)?;
                 self.finish_inflated(header, pool)?
             }
@@ -138,7 +143,7 @@ impl Connection {
 
     /// The message that a data frame belongs to; starts it with its first frame, whose length was
     /// counted where it is not the first.
-    fn begin_message(
+    pub(super) fn begin_message(
         &mut self,
         header: Header,
         pool: &mut Pool,
@@ -154,82 +159,16 @@ impl Connection {
         Ok(self.unfinished().message.as_mut().expect("the order was checked"))
     }
 
-    fn unfinished(&mut self) -> &mut Incoming {
+    pub(super) fn unfinished(&mut self) -> &mut Incoming {
         self.incoming.as_mut().expect("a frame or a message has begun")
-    }
-
-    // ---- compressed messages (RFC 7692) --------------------------------------------------------
-
-    /// A compressed message whose only frame is whole in the input.
-    fn receive_compressed(
-        &mut self,
-        header: Header,
-        payload: &mut [u8],
-        pool: &mut Pool,
-    ) -> Result<Event<'static>, ProtocolError> {
-        let mut message = self.begin_compressed(header.opcode, pool);
-        message.join(payload, header.masking_key, 0, pool)?;
-        self.finish_compressed(header, message, pool)
-    }
-
-    fn begin_compressed(&mut self, opcode: Opcode, pool: &mut Pool) -> Unfinished {
-        let agreed = self.agreed.expect("RSV1 is refused otherwise").received_by(self.role);
-        let max = self.settings.limits.max_message;
-        Unfinished::compressed(opcode, agreed.begin(&mut self.takeover, max, pool))
-    }
-
-    /// A frame of a compressed message has been inflated.
-    fn finish_inflated(
-        &mut self,
-        header: Header,
-        pool: &mut Pool,
-    ) -> Result<Option<Event<'static>>, ProtocolError> {
-        let mode = self.settings.mode;
-        let message = &mut self.unfinished().message;
-        if let Some(message) = message.take_if(|_| header.fin) {
-            return self.finish_compressed(header, message, pool).map(Some);
-        }
-        let message = message.as_mut().expect("a frame of it was inflated");
-        Ok(match mode {
-            Mode::Messages => None,
-            Mode::Raw => Some(inflated(header, Payload::Owned(message.take_inflated()))),
-        })
-    }
-
-    /// All of a compressed message has been inflated.
-    fn finish_compressed(
-        &mut self,
-        header: Header,
-        mut message: Unfinished,
-        pool: &mut Pool,
-    ) -> Result<Event<'static>, ProtocolError> {
-        message.finish_inflating(&mut self.takeover, pool)?;
-        let message = message.finish()?;
-        Ok(match self.settings.mode {
-            Mode::Messages => Event::Message(message),
-            Mode::Raw => inflated(header, message.into_payload()),
-        })
     }
 
     /// What a header has to keep to whose first byte is `first`.
     #[inline]
-    fn rules<const COMPRESSED: bool>(&self, first: u8) -> HeaderRules {
+    fn rules<const EXTENDED: bool>(&self, first: u8) -> HeaderRules {
         let max_payload = self.settings.limits.max_frame;
         let rules = HeaderRules { role: self.role, max_payload, rsv: Rsv::NONE };
-        if COMPRESSED { self.compressed_rules(first, rules) } else { rules }
-    }
-
-    fn compressed_rules(&self, first: u8, rules: HeaderRules) -> HeaderRules {
-        let max_compressed = Limits::compressed(rules.max_payload);
-        let continues = self.incoming.as_ref().is_some_and(|incoming| incoming.is_compressed());
-        match first & 0x0f {
-            // RFC 7692 §6.1: RSV1 stands on the first frame of a message and on no other.
-            TEXT | BINARY if first & 0x40 != 0 => {
-                HeaderRules { max_payload: max_compressed, rsv: Rsv::RSV1, ..rules }
-            }
-            CONTINUATION if continues => HeaderRules { max_payload: max_compressed, ..rules },
-            _ => rules,
-        }
+        if EXTENDED { self.extended_rules(first, rules) } else { rules }
     }
 
     fn finish_control<'i>(
@@ -256,17 +195,17 @@ impl Connection {
     /// The next header, taken off `input`; `None` where it is cut off, and then what there is of it is
     /// kept.
     #[inline]
-    fn receive_header<const COMPRESSED: bool>(
+    fn receive_header<const EXTENDED: bool>(
         &mut self,
         input: &mut &mut [u8],
     ) -> Result<Option<Header>, ProtocolError> {
         if let Some(incoming) = self.incoming.as_deref()
             && incoming.header_len > 0
         {
-            let rules = self.rules::<COMPRESSED>(incoming.header[0]);
+            let rules = self.rules::<EXTENDED>(incoming.header[0]);
             return self.unfinished().complete_header(input, &rules);
         }
-        match Header::decode(input, &self.rules::<COMPRESSED>(input[0]))? {
+        match Header::decode(input, &self.rules::<EXTENDED>(input[0]))? {
             Some((header, len)) => {
                 *input = &mut mem::take(input)[len..];
                 Ok(Some(header))
@@ -281,7 +220,10 @@ impl Connection {
 
     /// §10.4: the message that a data frame belongs to stays within its limits.
     #[inline]
-    fn count<const COMPRESSED: bool>(&mut self, header: &Header) -> Result<(), ProtocolError> {
+    pub(super) fn count<const EXTENDED: bool>(
+        &mut self,
+        header: &Header,
+    ) -> Result<(), ProtocolError> {
         let limits = &self.settings.limits;
         match header.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(()),
@@ -289,7 +231,7 @@ impl Connection {
                 Err(ProtocolError::TooManyFragments { max: 0 })
             }
             Opcode::Text | Opcode::Binary => {
-                let compressed = COMPRESSED && header.rsv == Rsv::RSV1;
+                let compressed = EXTENDED && header.rsv == Rsv::RSV1;
                 check_message_len(header.payload_len, compressed, limits)
             }
             Opcode::Continuation => {
@@ -319,12 +261,8 @@ fn check_order(first: u8, unfinished: bool) -> Result<(), ProtocolError> {
     }
 }
 
-const CONTINUATION: u8 = Opcode::Continuation as u8;
-const TEXT: u8 = Opcode::Text as u8;
-const BINARY: u8 = Opcode::Binary as u8;
-
 /// A frame of a compressed message as it goes up in raw mode: as if it had not been compressed.
-fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
+pub(super) fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
     let header = Header { rsv: Rsv::NONE, payload_len: payload.len() as u64, ..header };
     Event::Frame(Frame { header, payload })
 }
@@ -332,6 +270,10 @@ fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
 impl Incoming {
     fn is_empty(&self) -> bool {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    pub(super) fn begin_frame(&mut self, header: Header) {
+        self.frame = Some((header, 0));
     }
 
     fn keep_header(&mut self, bytes: &[u8]) {
@@ -359,7 +301,7 @@ impl Incoming {
     }
 
     /// Whether frames of a compressed message are arriving.
-    fn is_compressed(&self) -> bool {
+    pub(super) fn is_compressed(&self) -> bool {
         self.message.as_ref().is_some_and(Unfinished::is_compressed)
     }
 
@@ -371,14 +313,7 @@ impl Incoming {
         mode: Mode,
         pool: &mut Pool,
     ) -> Result<Option<(Header, Buffer)>, ProtocolError> {
-        let (header, received) = self.frame.as_mut().expect("a frame has begun");
-        let (header, offset) = (*header, *received);
-        let missing = header.payload_len as usize - offset;
-        let len = missing.min(input.len());
-        let (piece, rest) = mem::take(input).split_at_mut(len);
-        *input = rest;
-        *received += len;
-
+        let (header, offset, piece) = self.next_piece(input);
         let key = header.masking_key;
         match (&mut self.message, mode) {
             (Some(message), _)
@@ -396,7 +331,37 @@ impl Incoming {
                 self.payload.append(piece, pool);
             }
         }
-        Ok((len == missing).then(|| self.finish_frame(header)))
+        Ok(self.finish_whole())
+    }
+
+    /// As [`take`](Self::take), for a data frame that is joined to nothing yet: its header, and its
+    /// payload unmasked.
+    pub(super) fn gather(
+        &mut self,
+        input: &mut &mut [u8],
+        pool: &mut Pool,
+    ) -> Option<(Header, Buffer)> {
+        let (header, offset, piece) = self.next_piece(input);
+        unmask(piece, header.masking_key, offset);
+        self.payload.append(piece, pool);
+        self.finish_whole()
+    }
+
+    /// The current frame, the bytes of it that came before, and those that `input` has.
+    fn next_piece<'p>(&mut self, input: &mut &'p mut [u8]) -> (Header, usize, &'p mut [u8]) {
+        let (header, received) = self.frame.as_mut().expect("a frame has begun");
+        let offset = *received;
+        let len = (header.payload_len as usize - offset).min(input.len());
+        let (piece, rest) = mem::take(input).split_at_mut(len);
+        *input = rest;
+        *received += len;
+        (*header, offset, piece)
+    }
+
+    /// The current frame, where all of it was taken.
+    fn finish_whole(&mut self) -> Option<(Header, Buffer)> {
+        let (header, received) = self.frame?;
+        (received as u64 == header.payload_len).then(|| self.finish_frame(header))
     }
 
     /// Where the rest of the current frame may be read to; nothing in raw mode, which joins nothing, and
@@ -434,7 +399,10 @@ impl Incoming {
     }
 
     /// A data frame is joined: the message, if that was its last.
-    fn finish_fragment(&mut self, header: Header) -> Result<Option<Event<'static>>, ProtocolError> {
+    pub(super) fn finish_fragment(
+        &mut self,
+        header: Header,
+    ) -> Result<Option<Event<'static>>, ProtocolError> {
         match self.message.take_if(|_| header.fin) {
             Some(message) => message.finish().map(Event::Message).map(Some),
             None => Ok(None),
@@ -442,7 +410,7 @@ impl Incoming {
     }
 
     /// Raw mode: a data frame is checked and goes up as it is.
-    fn finish_raw<'i>(
+    pub(super) fn finish_raw<'i>(
         &mut self,
         header: Header,
         payload: Payload<'i>,

@@ -1,12 +1,20 @@
-//! Extensions: the grammar of `Sec-WebSocket-Extensions` (§9.1).
+//! Extensions: the grammar of `Sec-WebSocket-Extensions` (§9.1), permessage-deflate, and a door for
+//! those of one's own.
 //!
 //! Header values go in, a list of [`Offer`]s comes out, and the other way round. One walk over each
-//! byte, no backtracking. What an extension does with its parameters is its own work.
+//! byte, no backtracking. What an extension does with its parameters is its own work: [`deflate`]'s, or
+//! that of an [`Extension`] among the installed [`Extensions`].
 
+pub(super) mod chain;
 #[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 pub mod deflate;
+mod installed;
+mod transform;
 
 use std::{borrow::Cow, fmt};
+
+pub use installed::{Conflict, Extensions};
+pub use transform::{DataFrame, Extension, ExtensionError, Transform};
 
 /// One extension and its parameters: what a client offers, or what a server responds with (§9.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +89,7 @@ pub fn parse<'a>(
 
 /// The value of a `Sec-WebSocket-Extensions` header that says `offers`, which are legal and at least
 /// one.
-pub(super) fn encode(offers: &[Offer<'_>]) -> String {
+pub(crate) fn encode(offers: &[Offer<'_>]) -> String {
     offers.iter().map(Offer::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -25,7 +25,8 @@ use pack::Packer;
 
 use super::{Letter, Mailbox};
 use crate::protocol::{
-    frame::{Header, Opcode, Rsv},
+    Role,
+    frame::{Header, HeaderRules, Opcode, Rsv},
     message::Message,
 };
 
@@ -178,6 +179,14 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The message: its type and its payload.
+    pub fn message(&self) -> (Opcode, &[u8]) {
+        let rules = HeaderRules { role: Role::Client, max_payload: usize::MAX, rsv: Rsv::NONE };
+        let decoded = Header::decode(&self.plain, &rules);
+        let (header, len) = decoded.ok().flatten().expect("it was encoded whole");
+        (header.opcode, &self.plain[len..])
+    }
+
     /// Bytes of all its frames.
     pub fn size(&self) -> usize {
         let compressed = [&self.shared, &self.cohort].into_iter().flatten();

@@ -1,11 +1,14 @@
 //! Conversations: an endpoint against bytes, and a client against a server, under a hand-moved clock.
 //!
 //! [`reading`] goes from bytes to events in an open connection; [`states`] has a heading per state;
-//! [`raw`] is raw mode; `compressed` is permessage-deflate; [`histories`] plays random ones.
+//! [`raw`] is raw mode; `compressed` is permessage-deflate; [`extended`] is extensions of one's own, and
+//! [`negotiation`] how they are agreed on; [`histories`] plays random ones.
 
 #[cfg(feature = "deflate")]
 mod compressed;
+mod extended;
 mod histories;
+mod negotiation;
 mod raw;
 mod reading;
 mod states;
@@ -36,6 +39,8 @@ const CONTINUATION_END: u8 = 0x80;
 const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
+
+const ANY_RSV: Rsv = Rsv::RSV1.with(Rsv::RSV2).with(Rsv::RSV3);
 
 /// A frame without its masking: the first byte and the payload.
 type Bare = (u8, Vec<u8>);
@@ -68,7 +73,7 @@ fn wire(to: Role, frames: &[Bare]) -> Vec<u8> {
 /// The frames that an endpoint of role `from` wrote to `wire`, all of them whole and legal.
 fn frames(from: Role, mut wire: &[u8]) -> Vec<Bare> {
     let role = other(from);
-    let rules = HeaderRules { role, max_payload: usize::MAX, rsv: Rsv::RSV1 };
+    let rules = HeaderRules { role, max_payload: usize::MAX, rsv: ANY_RSV };
     let mut frames = Vec::new();
     while let Some((header, len)) = Header::decode(wire, &rules).expect("own frames are legal") {
         let (payload, rest) = wire[len..].split_at(header.payload_len as usize);
@@ -151,18 +156,17 @@ impl Endpoint {
         Self { connection, now: start(), pool, seen: Vec::new(), output: Vec::new() }
     }
 
-    /// One that has opened, and where compression is wanted has agreed on it.
+    /// One that has opened, and has agreed on all extensions that it has.
     fn open(role: Role, settings: &Settings) -> Self {
         let mut endpoint = Self::connecting(role, settings);
         endpoint.connection.upgrade(Arc::new(settings.clone()), start());
-        let offers =
+        let mut offers =
             extension::parse([&b"permessage-deflate; client_max_window_bits"[..]]).unwrap();
-        let answer = settings.deflate.as_ref().map(|deflate| {
-            deflate.answer_counted(&offers, &Takeovers::default()).expect("it is acceptable")
-        });
-        if let Some((agreed, _, grant)) = answer {
-            endpoint.connection.agree(agreed, grant);
-        }
+        offers.extend(
+            settings.extensions.iter().map(|own| Offer { name: own.name(), params: vec![] }),
+        );
+        let (_, terms) = settings.answer(&offers, &Takeovers::default());
+        endpoint.connection.agree_on(terms);
         endpoint
     }
 
@@ -236,11 +240,7 @@ impl Endpoint {
 
     fn send_frame(&mut self, first: u8, payload: &[u8]) -> Result<(), SendError> {
         // The RSV bits of a first byte are a frame's only by way of the parser.
-        let rules = HeaderRules {
-            role: Role::Client,
-            max_payload: 0,
-            rsv: Rsv::RSV1.with(Rsv::RSV2).with(Rsv::RSV3),
-        };
+        let rules = HeaderRules { role: Role::Client, max_payload: 0, rsv: ANY_RSV };
         let (mut header, _) = Header::decode(&[first | 0x80, 0], &rules).unwrap().unwrap();
         header.fin = first & 0x80 != 0;
         let frame = Frame { header, payload: Payload::Borrowed(payload) };

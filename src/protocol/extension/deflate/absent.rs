@@ -1,11 +1,14 @@
 //! What stands for permessage-deflate where the feature `deflate` is off: settings of which there are
 //! none, so that nobody can agree to anything.
 
+use std::fmt;
+
 use super::Offer;
 use crate::protocol::{
     Role,
     buffer::{Buffer, Pool},
     error::ProtocolError,
+    frame::Rsv,
     utf8::Utf8Checker,
 };
 
@@ -36,6 +39,10 @@ pub struct Codecs {}
 #[derive(Debug, Clone, Default)]
 pub struct Takeovers {}
 
+/// There is none without the feature `deflate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unacceptable(Never);
+
 #[derive(Debug)]
 pub(in crate::protocol) struct Inflating(Never);
 
@@ -57,6 +64,20 @@ impl Deflate {
         match self.0 {}
     }
 
+    pub(in crate::protocol) fn claims(&self) -> (&'static str, Rsv) {
+        match self.0 {}
+    }
+
+    /// Needs the feature `deflate`.
+    pub fn offers(&self) -> Vec<Offer<'static>> {
+        match self.0 {}
+    }
+
+    /// Needs the feature `deflate`.
+    pub fn accept(&self, _: &Offer<'_>) -> Result<Agreed, Unacceptable> {
+        match self.0 {}
+    }
+
     /// Needs the feature `deflate`.
     pub fn answer_counted(
         &self,
@@ -73,7 +94,18 @@ impl From<Grant> for Takeover {
     }
 }
 
+impl fmt::Display for Unacceptable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {}
+    }
+}
+
 impl Agreed {
+    /// Needs the feature `deflate`.
+    pub fn terms(self) -> Offer<'static> {
+        match self.0 {}
+    }
+
     /// Needs the feature `deflate`.
     pub fn servers(self) -> (u8, bool) {
         match self.0 {}

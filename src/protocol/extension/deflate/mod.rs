@@ -154,6 +154,11 @@ impl Deflate {
         self.raw
     }
 
+    /// The name and the reserved bits that are this extension's.
+    pub(in crate::protocol) fn claims(&self) -> (&'static str, Rsv) {
+        (NAME, RSV)
+    }
+
     /// As [`answer`](Self::answer), with takeover only as long as fewer than
     /// [`max_takeovers`](Self::max_takeovers) connections have a [`Grant`] of `takeovers`. One that may
     /// take over gets its own.
@@ -279,6 +284,18 @@ pub struct Agreed {
 }
 
 impl Agreed {
+    /// What is agreed on, in the words of a response that says all of it.
+    pub fn terms(self) -> Offer<'static> {
+        let window = |bits: u8| (bits < MAX_BITS).then_some(Bits::Exactly(bits));
+        Params {
+            server_no_takeover: !self.server_takeover,
+            client_no_takeover: !self.client_takeover,
+            server_bits: window(self.server_window_bits),
+            client_bits: window(self.client_window_bits),
+        }
+        .write()
+    }
+
     /// The window of the server's messages, and whether they may refer back.
     pub fn servers(self) -> (u8, bool) {
         (self.server_window_bits, self.server_takeover)
