@@ -83,7 +83,7 @@ pub use protocol::{
 pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    Answer, Lag, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
     TopicDeflate,
 };
 pub use session::{RawSession, Session};

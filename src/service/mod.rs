@@ -18,8 +18,8 @@ pub use answer::Answer;
 pub use request::{Headers, OwnedRequest, Param, Request};
 pub use tasks::{Alarm, Entered, Task, TaskId, Tasks};
 pub use topic::{
-    Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
-    TopicId,
+    Compressions, Ear, Kind, Lag, Missed, Publication, PublishError, Subscriber, Topic,
+    TopicDeflate, TopicId,
 };
 
 use crate::protocol::{
@@ -174,6 +174,12 @@ impl<'a> Peer<'a> {
         self.0.unsubscribe(topic);
     }
 
+    /// How many publications of `topic` this peer has missed since this was last asked, as it did not keep
+    /// up ([`Lag::Skip`]), or in raw mode was between fragments; 0 where it is not subscribed.
+    pub fn missed(&mut self, topic: &Topic) -> u64 {
+        self.0.missed(topic)
+    }
+
     /// Publishes to everyone subscribed to `topic`, this peer included where it is; gives the offset.
     ///
     /// # Errors
@@ -238,6 +244,10 @@ pub trait Outgoing {
     fn subscribe(&mut self, topic: &Topic) -> u64;
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed>;
     fn unsubscribe(&mut self, topic: &Topic);
+    /// 0 by default.
+    fn missed(&mut self, _topic: &Topic) -> u64 {
+        0
+    }
     fn pause_reading(&mut self);
     fn resume_reading(&mut self);
     fn tasks(&self) -> Tasks;
