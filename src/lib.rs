@@ -40,6 +40,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
+//! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
@@ -60,6 +61,7 @@
 #![warn(missing_docs)]
 
 pub mod chat;
+pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
 pub mod protocol;

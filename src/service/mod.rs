@@ -126,6 +126,18 @@ impl<'a> Peer<'a> {
         self.0.send(message.into())
     }
 
+    /// Sends `value` in JSON; [`Message::to_value`] reads what the peer sends.
+    ///
+    /// # Errors
+    /// [`SendValueError`](crate::convert::SendValueError); nothing is sent then.
+    #[cfg(feature = "json")]
+    pub fn send_as<T: serde::Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), crate::convert::SendValueError> {
+        Ok(self.send(Message::from_value(value)?)?)
+    }
+
     /// Raw mode: sends one frame as it is, with its FIN and opcode; masking and length are filled in.
     ///
     /// # Errors

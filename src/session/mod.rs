@@ -35,6 +35,7 @@
 //! peer takes nothing: [`send`](Sender::send) returns once there is room again.
 
 mod channel;
+mod convert;
 mod error;
 mod serving;
 mod time;
