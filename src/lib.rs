@@ -43,6 +43,7 @@
 //! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
+//! | [`client`] | the same engine from the other side: blocking, without a runtime |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
 //! | [`session`] | the sequential face of a service: `async fn(Session)`, one task a connection |
 //! | `cookie` | signed cookies (feature `cookies`) |
@@ -56,11 +57,13 @@
 //! ```
 //!
 //! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server`,
-//! `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
+//! `client`, `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is
+//! named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod chat;
+pub mod client;
 pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;

@@ -48,8 +48,8 @@ struct Inner {
 pub struct TaskId(Key);
 
 struct Entry {
-    /// Elsewhere while it is polled.
-    future: Option<Future>,
+    /// The future and its waker; elsewhere while it is polled.
+    running: Option<(Future, Waker)>,
     bell: Arc<Bell>,
 }
 
@@ -103,7 +103,8 @@ impl Tasks {
         let key = self.0.table.borrow_mut().insert(|key| {
             let mailbox = Arc::clone(&self.0.mailbox);
             let bell = Bell { task: TaskId(key), rung: AtomicBool::new(true), mailbox };
-            Entry { future: Some(Box::pin(future)), bell: Arc::new(bell) }
+            let bell = Arc::new(bell);
+            Entry { running: Some((Box::pin(future), Arc::clone(&bell).into())), bell }
         });
         self.0.woken.borrow_mut().push_back(TaskId(key));
         Task { id: TaskId(key), tasks: Some(self.clone()) }
@@ -196,20 +197,17 @@ impl Tasks {
     }
 
     fn poll(&self, TaskId(key): TaskId) {
-        let Some((mut future, bell)) = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
+        let running = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
             // Whoever rings from here on is heard.
             entry.bell.rung.store(false, Ordering::Release);
-            Some((entry.future.take()?, Arc::clone(&entry.bell)))
-        }) else {
-            return;
-        };
-        let waker = Waker::from(bell);
-        let mut context = Context::from_waker(&waker);
-        let polled = self.catch(|| future.as_mut().poll(&mut context));
+            entry.running.take()
+        });
+        let Some((mut future, waker)) = running else { return };
+        let polled = self.catch(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         if let Some(Poll::Pending) = polled
             && let Some(entry) = self.0.table.borrow_mut().get_mut(key)
         {
-            entry.future = Some(future);
+            entry.running = Some((future, waker));
             return;
         }
         self.0.table.borrow_mut().remove(key);

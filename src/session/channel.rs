@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
-    future,
+    future, iter,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -78,16 +78,19 @@ pub(super) struct Channel<U> {
     handle: PeerHandle,
     tasks: Tasks,
     request: OwnedRequest,
-    incoming: RefCell<VecDeque<U>>,
+    incoming: RefCell<Queue<U>>,
     /// Bytes in `incoming`, each unit with its overhead.
     unread: Cell<usize>,
-    orders: RefCell<VecDeque<Order>>,
+    orders: RefCell<Queue<Order>>,
     /// Bytes in `orders`.
     ordered: Cell<usize>,
-    receiver: Cell<Option<Waker>>,
+    /// Whose turn it is when something comes, where `is_awaited`.
+    receiver: RefCell<Option<Waker>>,
     /// Those that wait for room or for the end.
     waiting: RefCell<Vec<Waker>>,
-    reason: OnceCell<CloseReason>,
+    reason: OnceCell<Box<CloseReason>>,
+    /// A task waits for what comes.
+    is_awaited: Cell<bool>,
     /// The peer takes nothing for now.
     is_full: Cell<bool>,
     /// The service will be called.
@@ -125,7 +128,8 @@ impl<U: Unit> Channel<U> {
             unread: Cell::default(),
             orders: RefCell::default(),
             ordered: Cell::default(),
-            receiver: Cell::default(),
+            receiver: RefCell::default(),
+            is_awaited: Cell::default(),
             waiting: RefCell::default(),
             reason: OnceCell::new(),
             is_full: Cell::default(),
@@ -149,7 +153,7 @@ impl<U: Unit> Channel<U> {
     }
 
     pub(super) fn close_reason(&self) -> Option<&CloseReason> {
-        self.reason.get()
+        self.reason.get().map(|reason| &**reason)
     }
 
     // ---- the task's side -----------------------------------------------------------------------
@@ -157,7 +161,7 @@ impl<U: Unit> Channel<U> {
     pub(super) fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Option<U>> {
         if let Some(unit) = self.incoming.borrow_mut().pop_front() {
             self.unread.set(self.unread.get() - unit.payload_len() - OVERHEAD);
-            if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+            if self.is_to_resume() {
                 self.call();
             }
             return Poll::Ready(Some(unit));
@@ -165,8 +169,16 @@ impl<U: Unit> Channel<U> {
         if self.reason.get().is_some() {
             return Poll::Ready(None);
         }
-        self.receiver.set(Some(context.waker().clone()));
+        self.is_awaited.set(true);
+        let mut receiver = self.receiver.borrow_mut();
+        if !receiver.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *receiver = Some(context.waker().clone());
+        }
         Poll::Pending
+    }
+
+    fn is_to_resume(&self) -> bool {
+        self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2
     }
 
     pub(super) fn stop_receiving(&self) {
@@ -179,19 +191,19 @@ impl<U: Unit> Channel<U> {
     }
 
     /// Leaves an order, once there is room.
-    pub(super) async fn order(&self, order: Order) -> Result<(), SendError> {
-        future::poll_fn(|context| {
-            let is_open = !self.is_closing.get() && self.reason.get().is_none();
-            let has_room = !self.is_full.get() && self.ordered.get() < MAX_ORDERED;
-            if is_open && !has_room {
+    pub(super) fn order(&self, order: Order) -> impl Future<Output = Result<(), SendError>> {
+        let mut order = Some(order);
+        future::poll_fn(move |context| {
+            if self.is_closing.get() || self.reason.get().is_some() {
+                return Poll::Ready(Err(SendError::NotOpen));
+            }
+            if self.is_full.get() || self.ordered.get() >= MAX_ORDERED {
                 self.wait(context);
                 return Poll::Pending;
             }
-            Poll::Ready(if is_open { Ok(()) } else { Err(SendError::NotOpen) })
+            self.push(order.take().expect("a future is not polled behind its end"));
+            Poll::Ready(Ok(()))
         })
-        .await?;
-        self.push(order);
-        Ok(())
     }
 
     /// Orders a call of the connection, and waits for what it gives.
@@ -225,7 +237,7 @@ impl<U: Unit> Channel<U> {
 
     /// Waits for the end.
     pub(super) async fn ended(&self) -> &CloseReason {
-        future::poll_fn(|context| match self.reason.get() {
+        future::poll_fn(|context| match self.close_reason() {
             Some(reason) => Poll::Ready(reason),
             None => {
                 self.wait(context);
@@ -263,14 +275,22 @@ impl<U: Unit> Channel<U> {
         }
         self.unread.set(self.unread.get() + unit.payload_len() + OVERHEAD);
         self.incoming.borrow_mut().push_back(unit);
+        // What the peer sent is answered before its next frame is looked at: that may be its Close, and
+        // nothing goes out behind the answer to that.
+        if self.is_awaited.get() {
+            self.run(|| self.wake_receiver(), peer);
+        }
         if self.unread.get() > MAX_UNREAD {
             self.is_paused.set(true);
             peer.pause_reading();
         }
-        // What the peer sent is answered before its next frame is looked at: that may be its Close, and
-        // nothing goes out behind the answer to that.
-        if let Some(receiver) = self.receiver.take() {
-            self.run(|| receiver.wake(), peer);
+    }
+
+    fn wake_receiver(&self) {
+        if self.is_awaited.replace(false)
+            && let Some(receiver) = &*self.receiver.borrow()
+        {
+            receiver.wake_by_ref();
         }
     }
 
@@ -279,16 +299,20 @@ impl<U: Unit> Channel<U> {
         let was_called = self.is_called.replace(true);
         let done = self.tasks.run_woken_by(wake);
         for _ in 0..MAX_ROUNDS {
-            if self.orders.borrow().is_empty() {
+            if !self.wants_call() {
                 break;
             }
             self.tasks.run_woken_by(|| self.obey(peer));
         }
         self.is_called.set(was_called);
-        if !self.orders.borrow().is_empty() {
+        if self.wants_call() {
             self.call();
         }
         done
+    }
+
+    fn wants_call(&self) -> bool {
+        !self.orders.borrow().is_empty() || self.is_to_resume()
     }
 
     /// The service is called.
@@ -299,17 +323,16 @@ impl<U: Unit> Channel<U> {
 
     /// Carries out what was ordered.
     fn obey(&self, peer: &mut Peer<'_>) {
-        if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+        if self.is_to_resume() {
             self.is_paused.set(false);
             peer.resume_reading();
         }
-        loop {
-            let order = self.orders.borrow_mut().pop_front();
+        let next = || self.orders.borrow_mut().pop_front();
+        for order in iter::from_fn(next) {
             match order {
                 // It fails only where the connection is closing already.
-                Some(Order::Send(message)) => _ = peer.send(message),
-                Some(Order::Call(call)) => call(peer),
-                None => break,
+                Order::Send(message) => _ = peer.send(message),
+                Order::Call(call) => call(peer),
             }
         }
         self.ordered.set(0);
@@ -319,15 +342,77 @@ impl<U: Unit> Channel<U> {
 
     /// The connection has ended.
     pub(super) fn end(&self, reason: &CloseReason) {
-        self.reason.get_or_init(|| reason.clone());
+        self.reason.get_or_init(|| reason.clone().into());
         self.orders.take();
         self.wake_waiting();
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
+        self.wake_receiver();
     }
 
     fn wake_waiting(&self) {
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        if !self.waiting.borrow().is_empty() {
+            self.waiting.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// A queue that most often holds one thing at most, and no memory at rest.
+struct Queue<T> {
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { first: None, rest: VecDeque::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn push_back(&mut self, value: T) {
+        if self.is_empty() {
+            self.first = Some(value);
+        } else {
+            self.rest.push_back(value);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<T> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let value = self.rest.pop_front();
+        if value.is_some() && self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_keeps_the_order_and_no_memory() {
+        let mut queue = Queue::default();
+        let mut expected = VecDeque::new();
+        for round in 0..1_000u32 {
+            // Grows and shrinks again and again.
+            if round.wrapping_mul(2_654_435_761) >> 16 & 7 < 4 + (round / 100 % 2) * 2 - 1 {
+                queue.push_back(round);
+                expected.push_back(round);
+            } else {
+                assert_eq!(queue.pop_front(), expected.pop_front());
+            }
+            assert_eq!(queue.is_empty(), expected.is_empty());
+        }
+        while let Some(value) = expected.pop_front() {
+            assert_eq!(queue.pop_front(), Some(value));
+        }
+        assert_eq!((queue.pop_front(), queue.rest.capacity()), (None, 0));
     }
 }

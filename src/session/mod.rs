@@ -128,8 +128,11 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError::NotOpen`] once either side has closed.
-    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.channel.order(Order::Send(message.into().into_owned())).await
+    pub fn send<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> impl Future<Output = Result<(), SendError>> {
+        self.channel.order(Order::Send(message.into().into_owned()))
     }
 
     /// Sends a Ping with at most 125 bytes of `payload` (§5.5.2), beside those that the server sends by

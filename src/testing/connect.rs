@@ -5,15 +5,13 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use super::{
     Reply,
     client::Client,
-    endpoint::{Endpoint, limits},
+    endpoint::{Endpoint, settings},
     stream::Stream,
     world::{CAPACITY, World},
 };
 use crate::protocol::{
-    extension::{
-        Offer,
-        deflate::{Agreed, Deflate},
-    },
+    connection::Settings,
+    extension::{Extensions, deflate::Deflate},
     handshake::{Agreement, ClientRequest, Head, Response},
 };
 
@@ -23,7 +21,7 @@ pub struct Connect {
     world: Rc<RefCell<World>>,
     headers: Vec<(String, String)>,
     protocols: Vec<String>,
-    deflate: Option<Deflate>,
+    settings: Settings,
     addr: Option<SocketAddr>,
     capacity: usize,
 }
@@ -34,7 +32,7 @@ impl Connect {
             world: Rc::clone(world),
             headers: Vec::new(),
             protocols: Vec::new(),
-            deflate: None,
+            settings: settings(),
             addr: None,
             capacity: CAPACITY,
         }
@@ -67,6 +65,18 @@ impl Connect {
     /// do: at least one. Default 64 KiB.
     pub fn capacity(mut self, bytes: usize) -> Self {
         self.capacity = bytes.max(1);
+        self
+    }
+
+    /// Offers to compress messages (RFC 7692).
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.settings.deflate = Some(deflate);
+        self
+    }
+
+    /// Offers extensions of one's own (§9.1).
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.settings.extensions = extensions;
         self
     }
 
@@ -103,37 +113,9 @@ impl Connect {
     fn endpoint(&self, seed: [u8; 32], agreement: &Agreement<'_, '_>, response: Reply) -> Endpoint {
         let now = self.world.borrow().worker.now();
         let protocol = agreement.protocol.map(str::to_owned);
-        let agreed = self.agreed(agreement);
-        Endpoint::new(seed, now, self.deflate.clone(), agreed, protocol, response)
-    }
-}
-
-#[cfg(feature = "deflate")]
-impl Connect {
-    /// Offers to compress messages (RFC 7692).
-    pub fn deflate(mut self, deflate: Deflate) -> Self {
-        self.deflate = Some(deflate);
-        self
-    }
-
-    fn offers(&self) -> Vec<Offer<'static>> {
-        self.deflate.as_ref().map(Deflate::offers).unwrap_or_default()
-    }
-
-    fn agreed(&self, agreement: &Agreement<'_, '_>) -> Option<Agreed> {
-        let (deflate, answer) = (self.deflate.as_ref()?, agreement.extensions.first()?);
-        Some(deflate.accept(answer).expect("the server answers to what was offered"))
-    }
-}
-
-#[cfg(not(feature = "deflate"))]
-impl Connect {
-    fn offers(&self) -> Vec<Offer<'static>> {
-        Vec::new()
-    }
-
-    fn agreed(&self, _: &Agreement<'_, '_>) -> Option<Agreed> {
-        None
+        let accepted = self.settings.accept(&agreement.extensions);
+        let terms = accepted.expect("the server answers to what was offered");
+        Endpoint::new(seed, now, self.settings.clone(), terms, protocol, response)
     }
 }
 
@@ -173,8 +155,9 @@ impl Pending {
         let head: Vec<u8> = self.stream.caller().received.drain(..len).collect();
         let seed = self.seed(b"mask");
         let endpoint = self.with_request(|request| {
-            let head = Head::read(&head, &limits()).expect("it was read before");
-            let response = Response::parse(&head, &limits()).expect("it was parsed before");
+            let limits = &self.connect.settings.limits;
+            let head = Head::read(&head, limits).expect("it was read before");
+            let response = Response::parse(&head, limits).expect("it was parsed before");
             match response.verify(request) {
                 Ok(agreement) => self.connect.endpoint(seed, &agreement, reply),
                 Err(error) => panic!("the server's answer is wrong: {error}"),
@@ -195,7 +178,7 @@ impl Pending {
             target: &self.path,
             nonce: *nonce.first_chunk().expect("32 bytes have 16"),
             protocols: &protocols,
-            extensions: &self.connect.offers(),
+            extensions: &self.connect.settings.offers(),
             headers: &headers,
         })
     }

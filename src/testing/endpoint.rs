@@ -10,8 +10,7 @@ use super::Reply;
 use crate::protocol::{
     Role,
     buffer::{Payload, Pool},
-    connection::{Connection, Event, Settings},
-    extension::deflate::{Agreed, Deflate},
+    connection::{Connection, Event, Settings, Terms},
     frame::{Frame, Header, HeaderRules, Opcode, Rsv},
     limits::{Limits, Timeouts},
     mask::{MaskingKeys, apply_mask},
@@ -31,6 +30,12 @@ pub(super) fn limits() -> Limits {
         max_head_line: usize::MAX,
         ..Limits::default()
     }
+}
+
+/// What an endpoint keeps to: it awaits nothing, as what is silent here is meant to be.
+pub(super) fn settings() -> Settings {
+    let timeouts = Timeouts { ping_period: None, close: Duration::MAX, ..Timeouts::default() };
+    Settings { limits: limits(), timeouts, ..Settings::default() }
 }
 
 /// One side of an open connection, and what it has heard.
@@ -59,20 +64,15 @@ impl Endpoint {
     pub(super) fn new(
         seed: [u8; 32],
         now: Instant,
-        deflate: Option<Deflate>,
-        agreed: Option<Agreed>,
+        settings: Settings,
+        terms: Terms,
         protocol: Option<String>,
         response: Reply,
     ) -> Self {
-        // Nothing is awaited: what is silent here is meant to be.
-        let timeouts = Timeouts { ping_period: None, close: Duration::MAX, ..Timeouts::default() };
-        let settings = Settings { limits: limits(), timeouts, deflate, ..Settings::default() };
         let settings = Arc::new(settings);
         let mut connection = Connection::client(Arc::clone(&settings), seed, now);
         connection.upgrade(settings, now);
-        if let Some(agreed) = agreed {
-            connection.agree(agreed, None);
-        }
+        connection.agree_on(terms);
         Self {
             connection,
             pool: Pool::new(MAX_SPARE),

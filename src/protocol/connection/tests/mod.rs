@@ -165,8 +165,7 @@ impl Endpoint {
         offers.extend(
             settings.extensions.iter().map(|own| Offer { name: own.name(), params: vec![] }),
         );
-        let (_, terms) = settings.answer(&offers, &Takeovers::default());
-        endpoint.connection.agree_on(terms);
+        endpoint.connection.agree_on(settings.answer(&offers, &Takeovers::default()));
         endpoint
     }
 
