@@ -225,6 +225,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.link.lend_window();
     }
 
+    fn missed(&mut self, topic: &Topic) -> u64 {
+        self.link.hearing.as_mut().map_or(0, |hearing| hearing.take_missed(topic))
+    }
+
     fn pause_reading(&mut self) {
         self.link.paused = self.link.connection.state() == State::Open;
     }
