@@ -299,6 +299,23 @@ fn a_session_counts_from_when_it_begins_to_wait_however_long_its_worker_slept() 
 }
 
 #[test]
+fn a_period_without_end_ticks_once() {
+    let builder = crate::Server::builder().websocket("/", |session: Session| async move {
+        let mut ticks = interval(Duration::MAX);
+        ticks.tick().await;
+        session.send("tick").await?;
+        ticks.tick().await;
+        session.send("another").await?;
+        Ok(())
+    });
+    let server = Server::new(builder);
+    let mut client = server.connect("/").unwrap();
+    server.advance(60 * SECOND);
+    assert_eq!((client.recv_text(), client.try_recv()), ("tick".into(), None));
+    assert!(client.is_open());
+}
+
+#[test]
 fn a_session_that_still_runs_is_dropped_with_its_server() {
     let held = Arc::new(());
     let inside = Arc::clone(&held);
