@@ -596,3 +596,22 @@ fn an_answer_may_take_its_time() {
     client.send("in");
     assert_eq!(client.recv_text(), "in");
 }
+
+#[test]
+fn who_is_decided_on_later_may_listen_later_still() {
+    struct Deaf;
+    impl Service for Deaf {
+        fn opened(&mut self, peer: &mut Peer<'_>) {
+            peer.pause_reading();
+        }
+
+        fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+            peer.send(message).unwrap();
+        }
+    }
+    let route = Route::deciding(|_| async { Deaf });
+    let server = Server::new(crate::Server::builder().router(Router::new().route("/", route)));
+    let mut client = server.connect("/").unwrap();
+    client.send("is anybody there?");
+    assert_eq!(client.try_recv(), None);
+}
