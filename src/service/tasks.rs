@@ -203,8 +203,9 @@ impl Tasks {
 
     fn poll(&self, TaskId(key): TaskId) {
         let running = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
-            // Whoever rings from here on is heard.
-            entry.bell.rung.store(false, Ordering::Release);
+            // Whoever rings from here on is heard. What those before have left is seen by the poll, which
+            // takes more than a store: that may come to pass behind what the poll reads.
+            entry.bell.rung.swap(false, Ordering::AcqRel);
             entry.running.take()
         });
         let Some((mut future, waker)) = running else { return };
