@@ -470,6 +470,7 @@ impl<S: Socket> Switchboard<S> {
         match peer.link.connection.state() {
             State::Open if passed && !peer.link.is_heard() => {
                 peer.link.connection.excuse_silence(now);
+                peer.link.probe(&mut self.context);
                 peer.link.arm(&mut self.context);
             }
             State::Open if passed => {

@@ -308,6 +308,18 @@ impl<S: Socket> Link<S> {
             && std::mem::replace(&mut self.full, false)
     }
 
+    /// Sends a Ping to a peer that the application does not hear, whose answer would wait unread: a socket
+    /// that is closed at the other end refuses it, which is how its end is noticed.
+    pub(super) fn probe(&mut self, context: &mut Context) {
+        // Where something waits to be taken, that tells as much.
+        if self.is_flushed() {
+            let start = context.output.len();
+            // It fails only where the connection is not open any more.
+            self.connection.ping(&[], &mut context.output).ok();
+            self.leave(start, context);
+        }
+    }
+
     // ---- publications --------------------------------------------------------------------------
 
     /// Sends what follows the offset `heard` of `news`: at once where nothing waits, as one write, or
