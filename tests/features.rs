@@ -2,8 +2,15 @@
 //!
 //! What needs sockets, such as binding a port or a browser, is tested elsewhere.
 
+#[path = "features/configuration.rs"]
+mod configuration;
 #[path = "features/demos.rs"]
 mod demos;
+#[cfg(feature = "cookies")]
+#[path = "features/pages.rs"]
+mod pages;
+#[path = "features/sessions.rs"]
+mod sessions;
 
 use std::{
     sync::{Arc, Mutex, mpsc},
