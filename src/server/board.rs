@@ -100,6 +100,7 @@ impl<S: Socket> Switchboard<S> {
     /// Moves the clock.
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.context.now = now;
+        self.context.tasks.set_now(now);
     }
 
     /// Makes its tasks those of this thread until what is given is dropped.
@@ -431,7 +432,7 @@ impl<S: Socket> Switchboard<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        self.context.tasks.set_now(now);
+        self.context.tasks.expire();
         while let Some((tick, keys)) = self.context.timers.pop(now) {
             for &key in &keys {
                 // An entry that another one has overtaken is stale.

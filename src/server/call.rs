@@ -188,6 +188,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.link.connection.close(code, reason, now, &mut self.context.output)
     }
 
+    fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        message.into_owned_in(&mut self.context.pool)
+    }
+
     fn subscribe(&mut self, topic: &Topic) -> u64 {
         if let Some(after) = self.hears(topic) {
             return after;

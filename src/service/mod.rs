@@ -155,6 +155,11 @@ impl<'a> Peer<'a> {
         self.0.ping(payload)
     }
 
+    /// The message as something to keep, in memory that is the worker's again once it is sent.
+    pub fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        self.0.keep(message)
+    }
+
     /// Starts the closing handshake with `code` and at most 123 bytes of `reason` (§7.1.2). What was
     /// sent or published before goes out first; the service hears no more messages, only
     /// [`Service::closed`].
@@ -253,6 +258,9 @@ pub trait Outgoing {
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError>;
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError>;
+    fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        message.into_owned()
+    }
     fn subscribe(&mut self, topic: &Topic) -> u64;
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed>;
     fn unsubscribe(&mut self, topic: &Topic);

@@ -153,9 +153,14 @@ impl Tasks {
         [alarm, leaving].into_iter().flatten().min()
     }
 
-    /// Moves the clock: alarms that are due go off, and tasks are dropped whose time is up.
+    /// Moves the clock, before anything is polled or called in its time.
     pub fn set_now(&self, now: Instant) {
         self.0.now.set(now);
+    }
+
+    /// Has the alarms that are due go off, and drops the tasks whose time is up.
+    pub fn expire(&self) {
+        let now = self.now();
         let next_alarm = || {
             let mut alarms = self.0.alarms.borrow_mut();
             alarms.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
@@ -453,9 +458,11 @@ mod tests {
         drop(tasks.set_alarm(start + Duration::from_secs(1), &waker));
         assert_eq!(tasks.next_deadline(), Some(start + Duration::from_secs(2)));
         tasks.set_now(start + Duration::from_millis(1_999));
+        tasks.expire();
         tasks.run();
         assert_eq!((trace.polls.get(), alarm.is_due()), (1, false));
         tasks.set_now(start + Duration::from_secs(2));
+        tasks.expire();
         tasks.run();
         assert_eq!((trace.polls.get(), alarm.is_due()), (2, true));
         assert_eq!(tasks.next_deadline(), None);
@@ -473,6 +480,7 @@ mod tests {
         tasks.run();
         task.cancel_at(tasks.now() + Duration::from_secs(1));
         tasks.set_now(tasks.now() + Duration::from_secs(1));
+        tasks.expire();
         assert_eq!((tasks.len(), Rc::strong_count(&held)), (0, 1));
         assert_eq!(tasks.next_deadline(), None);
     }

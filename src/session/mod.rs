@@ -31,7 +31,7 @@
 //! # Bounds
 //!
 //! What the peer sends and the handler does not receive waits: 64 KiB of messages at most, each counted
-//! with 128 bytes on top, then the socket isn't read any more. What the handler sends waits too while the
+//! with 640 bytes on top, then the socket isn't read any more. What the handler sends waits too while the
 //! peer takes nothing: [`send`](Sender::send) returns once there is room again.
 
 mod channel;

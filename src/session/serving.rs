@@ -73,7 +73,7 @@ where
     }
 
     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        self.receive(U::from_message(message), peer);
+        self.receive(U::from_message(message, peer), peer);
     }
 
     fn frame(&mut self, peer: &mut Peer<'_>, frame: Frame<'_>) {

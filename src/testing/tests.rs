@@ -280,6 +280,25 @@ fn sessions_wait_by_the_same_clock() {
 }
 
 #[test]
+fn a_session_counts_from_when_it_begins_to_wait_however_long_its_worker_slept() {
+    let builder = crate::Server::builder().websocket("/", |mut session: Session| async move {
+        while session.recv().await.is_some() {
+            sleep(2 * SECOND).await;
+            session.send("awake").await?;
+        }
+        Ok(())
+    });
+    let server = Server::new(builder);
+    let mut client = server.connect("/").unwrap();
+    server.advance(Duration::from_secs(10));
+    client.send("sleep");
+    server.advance(Duration::from_millis(1_999));
+    assert_eq!(client.try_recv(), None);
+    server.advance(Duration::from_millis(1));
+    assert_eq!(client.recv_text(), "awake");
+}
+
+#[test]
 fn a_session_that_still_runs_is_dropped_with_its_server() {
     let held = Arc::new(());
     let inside = Arc::clone(&held);
