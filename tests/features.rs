@@ -2,6 +2,16 @@
 //!
 //! What needs sockets, such as binding a port or a browser, is tested elsewhere.
 
+#[path = "features/configuration.rs"]
+mod configuration;
+#[path = "features/demos.rs"]
+mod demos;
+#[cfg(feature = "cookies")]
+#[path = "features/pages.rs"]
+mod pages;
+#[path = "features/sessions.rs"]
+mod sessions;
+
 use std::{
     sync::{Arc, Mutex, mpsc},
     time::Duration,
@@ -104,7 +114,7 @@ fn opcodes(client: &mut Client, count: usize) -> Vec<Opcode> {
 // ---- configuration ------------------------------------------------------------------------------
 
 #[test]
-fn row_2_ping_period() {
+fn row_02_ping_period() {
     let server = testing::Server::new(echo().ping_period(15 * SECOND));
     let mut client = server.connect("/echo").unwrap();
     server.advance(14 * SECOND);
@@ -127,7 +137,7 @@ fn row_2_ping_period() {
 }
 
 #[test]
-fn row_3_timeout() {
+fn row_03_timeout() {
     let builder = echo().ping_period(15 * SECOND).timeout(15 * SECOND);
     let server = testing::Server::new(builder);
     let mut asleep = server.connect("/echo").unwrap();
@@ -158,7 +168,7 @@ fn row_3_timeout() {
 }
 
 #[test]
-fn row_4_max_frame_size() {
+fn row_04_max_frame_size() {
     let server = testing::Server::new(echo().max_frame_size(1_000));
     let mut client = server.connect("/echo").unwrap();
     client.send(vec![7; 1_000]);
@@ -177,7 +187,7 @@ fn row_4_max_frame_size() {
 }
 
 #[test]
-fn row_9_served_with_default_configuration() {
+fn row_09_served_with_default_configuration() {
     // The address is for sockets; that a builder needs nothing but a route is shown here.
     let server = testing::Server::new(echo());
     let mut client = server.connect("/echo").unwrap();
