@@ -161,13 +161,13 @@ impl<S: Socket> Switchboard<S> {
             self.shared.leave(self.context.worker, admission);
             return;
         }
-        let now = self.context.now;
+        let (now, since) = (self.context.now, self.context.micros());
         let settings = Arc::clone(self.routes.defaults());
         let mut prepared = Ok(());
         let key = self.peers.insert(|key| {
             prepared = prepare(&mut socket, key);
             let connection = Connection::server(settings, now);
-            let link = Link::new(socket, addr, key, connection, admission, now);
+            let link = Link::new(socket, addr, key, connection, admission, since);
             Peer { link, stage: Stage::Opening(None) }
         });
         if prepared.is_err() {

@@ -169,7 +169,7 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn addr(&self) -> SocketAddr {
-        self.link.addr
+        self.link.addr()
     }
 
     fn now(&self) -> Instant {

@@ -6,12 +6,12 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, socket::Socket,
-    timers::Armed, topics::News,
+    addr::PeerAddr, context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox,
+    socket::Socket, timers::Armed, topics::News,
 };
 use crate::{
     protocol::{
@@ -56,8 +56,9 @@ pub(super) struct Link<S> {
     pub(super) socket: S,
     pub(super) connection: Connection,
     pub(super) key: Key,
-    pub(super) addr: SocketAddr,
-    pub(super) since: Instant,
+    addr: PeerAddr,
+    /// When it was accepted, by [`Context::micros`].
+    since: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) armed: Armed,
@@ -112,14 +113,14 @@ impl<S: Socket> Link<S> {
         key: Key,
         connection: Connection,
         admission: Admission,
-        now: Instant,
+        since: u64,
     ) -> Self {
         Self {
             socket,
             connection,
             key,
-            addr,
-            since: now,
+            addr: addr.into(),
+            since,
             received: 0,
             sent: 0,
             armed: Armed::default(),
@@ -138,6 +139,10 @@ impl<S: Socket> Link<S> {
             lingering: false,
             admission,
         }
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr.into()
     }
 
     /// Bytes that wait for the socket, as far as they are not the current turn's.
@@ -538,8 +543,9 @@ impl<S: Socket> Link<S> {
         let Some(reason) = self.connection.close_reason() else { return };
         let (worker, Key { slot, generation }) = (context.worker, self.key);
         let id = PeerId { worker, slot, generation };
-        let Self { addr, received, sent, .. } = self;
-        let age = context.now.saturating_duration_since(self.since);
+        let Self { received, sent, .. } = self;
+        let addr = self.addr();
+        let age = Duration::from_micros(context.micros().saturating_sub(self.since));
         log::info!("{id} {addr} {reason}; in {received} B, out {sent} B, age {age:.1?}");
     }
 }
@@ -605,7 +611,7 @@ mod tests {
         let mut connection = Connection::server(Arc::default(), now);
         connection.upgrade(Arc::default(), now);
         let addr = ([127, 0, 0, 1], 1).into();
-        Link::new(socket, addr, key, connection, Admission::Welcome, now)
+        Link::new(socket, addr, key, connection, Admission::Welcome, 0)
     }
 
     #[test]
@@ -639,6 +645,6 @@ mod tests {
     fn a_connection_at_rest_is_small() {
         // Beside it there are its service's box, eight bytes of the table and, in the system, its socket.
         let size = size_of::<Peer<mio::net::TcpStream>>();
-        assert!(size <= 248, "{size} bytes");
+        assert!(size <= 232, "{size} bytes");
     }
 }

@@ -173,7 +173,7 @@ impl<'a, S: Socket> Serving<'a, S> {
             self.refuse(router::busy());
             return;
         }
-        let addr = self.link.addr;
+        let addr = self.link.addr();
         match catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) {
             Ok(routed) => self.settle(routed),
             Err(_) => {
@@ -184,7 +184,7 @@ impl<'a, S: Socket> Serving<'a, S> {
     }
 
     fn refuse_after_panic(&mut self) {
-        log::error!("a route panicked over a request of {}", self.link.addr);
+        log::error!("a route panicked over a request of {}", self.link.addr());
         self.refuse(Answer::text(500, "this server met a fault of its own"));
     }
 
@@ -273,7 +273,7 @@ impl<'a, S: Socket> Serving<'a, S> {
     fn end_after_panic(&mut self) {
         let Self { link, context, .. } = self;
         context.counters.panics.add(1);
-        log::error!("the service of {} panicked; its connection is closed", link.addr);
+        log::error!("the service of {} panicked; its connection is closed", link.addr());
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
         link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);
@@ -305,7 +305,7 @@ impl<S: Socket> Peer<S> {
             && catch_unwind(AssertUnwindSafe(|| service.closed(reason))).is_err()
         {
             context.counters.panics.add(1);
-            log::error!("the service of {} panicked at its end", self.link.addr);
+            log::error!("the service of {} panicked at its end", self.link.addr());
         }
         drop_quietly(service, context);
     }
