@@ -198,7 +198,7 @@ mod deflate {
     fn row_07_deflate_level_and_what_is_compressed() {
         let len = |level| {
             let settings = Deflate { level, ..Deflate::default() };
-            let (len, is_compressed) = echoed(&mut connect(&settings, everything()), &words());
+            let (len, is_compressed) = echoed(&mut connect(&settings, everything()), words());
             assert!(is_compressed);
             len
         };
@@ -231,7 +231,7 @@ mod deflate {
             let agreed = agreed(&client);
             assert_eq!(agreed.contains(&NO_SERVER.to_owned()), !server_takeover);
             assert_eq!(agreed.contains(&NO_CLIENT.to_owned()), !client_takeover);
-            let [first, again] = [(); 2].map(|()| echoed(&mut client, &words()).0);
+            let [first, again] = [(); 2].map(|()| echoed(&mut client, words()).0);
             assert_eq!(again < first / 2, server_takeover, "{first}, then {again}");
         }
         // A smaller window is taken, and not a reason to fail; one that cannot be is declined.
