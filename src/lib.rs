@@ -40,6 +40,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
+//! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
 //! | [`client`] | the same engine from the other side: blocking, without a runtime |
@@ -63,6 +64,7 @@
 
 pub mod chat;
 pub mod client;
+pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
 pub mod protocol;
@@ -86,7 +88,7 @@ pub use protocol::{
 pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    Answer, Lag, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
     TopicDeflate,
 };
 pub use session::{RawSession, Session};

@@ -13,7 +13,7 @@ use crate::{
         handshake::HeadReader,
     },
     router::{Opening, Verdict},
-    service::{Ear, PeerId, Service, Task},
+    service::{Ear, Lag, PeerId, Service, Task},
     slab::Key,
 };
 
@@ -300,8 +300,11 @@ impl<S: Socket> Link<S> {
 
     /// Whether enough has left since it was full; asked once, as it is not full any more then.
     pub(super) fn has_drained(&mut self) -> bool {
+        let limits = &self.connection.settings().limits;
+        let messages = self.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         self.full
-            && self.backlog() <= self.connection.settings().limits.resume_reading
+            && self.backlog() <= limits.resume_reading
+            && messages <= limits.max_backlog_messages / 2
             && std::mem::replace(&mut self.full, false)
     }
 
@@ -323,11 +326,11 @@ impl<S: Socket> Link<S> {
     /// behind what waits.
     pub(super) fn publish(&mut self, news: &mut News, heard: u64, context: &mut Context) {
         if !self.connection.takes_published() || self.lost {
-            if let Some(hearing) = &mut self.hearing {
-                hearing.miss(news.topic());
-                self.lend_window();
-            }
-            return;
+            return self.miss(news, heard);
+        }
+        if news.lag() == Lag::Skip && self.is_behind() {
+            context.counters.skipped.add(news.after(heard).len() as u64);
+            return self.miss(news, heard);
         }
         if self.is_too_slow() {
             self.give_up_slow(context);
@@ -370,6 +373,22 @@ impl<S: Socket> Link<S> {
             }
             self.keep_waiting(outbox, context);
         }
+    }
+
+    /// Leaves out what follows the offset `heard` of `news`.
+    #[cold]
+    fn miss(&mut self, news: &News, heard: u64) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.miss(news.topic(), news.after(heard).len());
+            self.lend_window();
+        }
+    }
+
+    /// Whether so much waits that topics may skip it. Who has too many messages waiting is full too, so
+    /// that its application hears when it has drained.
+    fn is_behind(&mut self) -> bool {
+        self.full |= self.is_too_slow();
+        self.full
     }
 
     /// The same for a connection whose extensions change its frames: each has its own.

@@ -25,7 +25,7 @@ use crate::{
 const MAX_UNREAD: usize = 64 << 10;
 
 /// What each message counts on top of its payload, as it costs that in memory even when empty.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 640;
 
 /// Bytes of orders from which on senders wait until these are carried out.
 const MAX_ORDERED: usize = 64 << 10;
@@ -42,7 +42,7 @@ impl Unit for Frame<'static> {}
 
 /// What a [`Unit`] is made of; nobody else can be one.
 pub trait Incoming: Sized + 'static {
-    fn from_message(_: Message<'_>) -> Option<Self> {
+    fn from_message(_: Message<'_>, _: &mut Peer<'_>) -> Option<Self> {
         None
     }
 
@@ -54,8 +54,8 @@ pub trait Incoming: Sized + 'static {
 }
 
 impl Incoming for Message<'static> {
-    fn from_message(message: Message<'_>) -> Option<Self> {
-        Some(message.into_owned())
+    fn from_message(message: Message<'_>, peer: &mut Peer<'_>) -> Option<Self> {
+        Some(peer.keep(message))
     }
 
     fn payload_len(&self) -> usize {
@@ -299,7 +299,12 @@ impl<U: Unit> Channel<U> {
             if !self.wants_call() {
                 break;
             }
-            self.tasks.run_woken_by(|| self.obey(peer));
+            let somebody_waits = !self.waiting.borrow().is_empty();
+            if somebody_waits {
+                self.tasks.run_woken_by(|| self.obey(peer));
+            } else {
+                self.obey(peer);
+            }
         }
         self.is_called.set(was_called);
         if self.wants_call() {

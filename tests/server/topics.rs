@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chinwag::{CloseCode, Message, Peer, PeerHandle, Request, Router, Server, Service, Topic};
+use chinwag::{CloseCode, Lag, Message, Peer, PeerHandle, Request, Router, Server, Service, Topic};
 
 use crate::support::{Client, DEADLINE, Running, eventually, masked};
 
@@ -314,4 +314,54 @@ fn connections_are_even_to_within_one() {
     let counts: Vec<_> = counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
     assert!(counts.iter().all(|count| (25..=26).contains(count)), "{counts:?}");
     drop(clients);
+}
+
+/// Says when it has caught up, and how much it has missed.
+struct Skipper(Topic);
+
+impl Service for Skipper {
+    fn opened(&mut self, peer: &mut Peer<'_>) {
+        peer.subscribe(&self.0);
+        peer.send("in").unwrap();
+    }
+
+    fn drained(&mut self, peer: &mut Peer<'_>) {
+        let missed = peer.missed(&self.0);
+        peer.send(format!("missed {missed}")).unwrap();
+    }
+}
+
+#[test]
+fn a_member_that_lags_is_skipped_where_its_topic_says_so() {
+    let topic = Topic::new().with_lag(Lag::Skip);
+    let theirs = topic.clone();
+    let router = Router::new().service("/", move |_: &Request<'_>| Skipper(theirs.clone()));
+    let server = Running::start(Server::builder().router(router).workers(1));
+    let (mut keen, mut slow) = (join(&server), join(&server));
+    let mut said = 0;
+    let mut say = |client: &mut Client| {
+        let text = format!("{said:>10000}");
+        said += 1;
+        topic.publish(&text).unwrap();
+        assert_eq!(client.text(), text);
+        said
+    };
+    while server.counters.skipped.get() < 10 {
+        assert!(say(&mut keen) < 10_000, "so much is more than the system holds");
+    }
+    let skipped = server.counters.skipped.get();
+
+    let mut heard = 0;
+    let missed = loop {
+        let text = slow.text();
+        match text.strip_prefix("missed ") {
+            Some(missed) => break missed.parse::<u64>().unwrap(),
+            None => assert_eq!(text, format!("{heard:>10000}"), "nothing is left out before"),
+        }
+        heard += 1;
+    };
+    assert_eq!(missed, skipped);
+    assert_eq!(say(&mut keen), heard + missed + 1);
+    assert_eq!(slow.text(), format!("{:>10000}", heard + missed), "from now on it hears again");
+    assert_eq!(server.counters.slow.get(), 0);
 }

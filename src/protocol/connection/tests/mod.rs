@@ -217,8 +217,8 @@ impl Endpoint {
         self.connection.next_deadline().map(|deadline| deadline - self.now)
     }
 
-    fn say(&mut self, text: &str) -> Result<(), SendError> {
-        self.connection.send(&text.into(), &mut self.pool, &mut self.output)
+    fn say<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.connection.send(&message.into(), &mut self.pool, &mut self.output)
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
