@@ -128,7 +128,7 @@ fn row_06_content_converters() {
         (Message::from(r#"[7, "seven"]"#), "a value"),
     ] {
         client.send(message);
-        assert_eq!(client.recv().unwrap().to_value::<String>().unwrap(), told);
+        assert_eq!(client.recv_as::<String>(), told);
     }
     // The answer to the end is not sent, and that is no error of the session's.
     client.close(chinwag::CloseCode::NORMAL, "bye");
@@ -198,7 +198,7 @@ mod deflate {
     fn row_07_deflate_level_and_what_is_compressed() {
         let len = |level| {
             let settings = Deflate { level, ..Deflate::default() };
-            let (len, is_compressed) = echoed(&mut connect(&settings, everything()), &words());
+            let (len, is_compressed) = echoed(&mut connect(&settings, everything()), words());
             assert!(is_compressed);
             len
         };
@@ -231,7 +231,7 @@ mod deflate {
             let agreed = agreed(&client);
             assert_eq!(agreed.contains(&NO_SERVER.to_owned()), !server_takeover);
             assert_eq!(agreed.contains(&NO_CLIENT.to_owned()), !client_takeover);
-            let [first, again] = [(); 2].map(|()| echoed(&mut client, &words()).0);
+            let [first, again] = [(); 2].map(|()| echoed(&mut client, words()).0);
             assert_eq!(again < first / 2, server_takeover, "{first}, then {again}");
         }
         // A smaller window is taken, and not a reason to fail; one that cannot be is declined.
@@ -400,10 +400,10 @@ fn row_44_objects_both_ways() {
     let server = testing::Server::new(builder);
     let mut client = server.connect("/").unwrap();
     let said = |words: [&str; 2]| Said { by: "Anna".into(), words: words.map(Into::into).into() };
-    client.send(Message::from_value(&said(["one", "two"])).unwrap());
-    assert_eq!(client.recv().unwrap().to_value::<Said>().unwrap(), said(["two", "one"]));
+    client.send_as(&said(["one", "two"]));
+    assert_eq!(client.recv_as::<Said>(), said(["two", "one"]));
     client.send("[]");
     assert!(client.recv_text().starts_with("a value that does not fit"));
-    client.send(Message::from_value(&said(["still", "here"])).unwrap());
-    assert_eq!(client.recv().unwrap().to_value::<Said>().unwrap(), said(["here", "still"]));
+    client.send_as(&said(["still", "here"]));
+    assert_eq!(client.recv_as::<Said>(), said(["here", "still"]));
 }

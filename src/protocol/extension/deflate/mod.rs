@@ -124,7 +124,9 @@ pub struct Deflate {
 
 /// Says of a message whether it is worth compressing: [`Deflate::compress_if`].
 #[derive(Clone)]
-pub struct Condition(Arc<dyn Fn(Opcode, &[u8]) -> bool + Send + Sync>);
+pub struct Condition(Arc<Holds>);
+
+type Holds = dyn Fn(Opcode, &[u8]) -> bool + Send + Sync;
 
 impl Condition {
     /// Holds where `holds` says so. It is asked once a message, so it is to be quick.
