@@ -3,7 +3,6 @@
 use std::{
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
 };
 
 use chinwag::{
@@ -258,9 +257,12 @@ fn row_39_a_broadcast_by_a_shared_flow() {
 
 #[cfg(feature = "json")]
 mod json {
-    use super::*;
+    use std::time::Duration;
 
-    use super::tasks::{self, Customer, Priority, Task};
+    use super::{
+        tasks::{Customer, Priority, Task},
+        *,
+    };
 
     const TASKS: [&str; 4] = [
         r#"{"name":"cleaning","description":"Clean the house","priority":"Low"}"#,
