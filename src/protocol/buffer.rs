@@ -24,6 +24,10 @@ const MIN_ROOM: usize = 512;
 /// The least room to read into, where as much is wanted: bytes.
 const LEAST_SPACE: usize = 4 << 10;
 
+/// How many times as large as what has arrived a spare buffer may be that is taken for it. Who announces
+/// much and sends little has to have filled that buffer before.
+const MAX_LEAP: usize = 16;
+
 impl Buffer {
     /// Bytes of payload.
     pub fn len(&self) -> usize {
@@ -47,22 +51,37 @@ impl Buffer {
 
     /// Adds `piece` to the end, growing by doubling.
     pub fn append(&mut self, piece: &[u8], pool: &mut Pool) {
-        if self.bytes.len() - self.end < piece.len() {
-            self.grow(piece.len(), pool);
-        }
+        self.append_towards(piece, piece.len(), pool);
+    }
+
+    /// Adds `piece` to the end, of `whole` bytes that were announced from here on; grows as
+    /// [`space`](Self::space) does.
+    pub fn append_towards(&mut self, piece: &[u8], whole: usize, pool: &mut Pool) {
+        self.reserve(piece.len(), whole, pool);
         self.bytes[self.end..self.end + piece.len()].copy_from_slice(piece);
         self.end += piece.len();
     }
 
     /// Room behind the payload to read into, at most `want` bytes. The buffer grows by doubling what
-    /// has arrived, so that nothing is reserved for a length that was only announced.
+    /// has arrived, so that nothing is reserved for a length that was only announced; but a spare buffer
+    /// that the pool has for all of it is taken once a good part has arrived.
     pub fn space(&mut self, want: usize, pool: &mut Pool) -> &mut [u8] {
-        let least = want.min(LEAST_SPACE);
-        if self.bytes.len() - self.end < least {
-            self.grow(least, pool);
-        }
+        self.reserve(want.min(LEAST_SPACE), want, pool);
         let len = want.min(self.bytes.len() - self.end);
         &mut self.bytes[self.end..self.end + len]
+    }
+
+    /// Makes room for `least` more bytes, or for `want` where that costs nothing.
+    fn reserve(&mut self, least: usize, want: usize, pool: &mut Pool) {
+        if self.bytes.len() - self.end >= least {
+            return;
+        }
+        let needed = self.len() + least;
+        let all = (self.len() + want).min(needed.saturating_mul(MAX_LEAP));
+        let mut larger = pool.take_spare(all).unwrap_or_else(|| pool.take(needed));
+        larger.bytes[larger.end..larger.end + self.len()].copy_from_slice(self.payload());
+        larger.end += self.len();
+        pool.put(std::mem::replace(self, larger));
     }
 
     /// Counts the first `len` bytes of [`space`](Self::space) as payload.
@@ -83,13 +102,6 @@ impl Buffer {
     /// The same bytes, to be sent as they are.
     pub fn into_wire(self) -> WireBytes {
         WireBytes(self)
-    }
-
-    fn grow(&mut self, more: usize, pool: &mut Pool) {
-        let mut larger = pool.take(self.len() + more);
-        larger.bytes[larger.end..larger.end + self.len()].copy_from_slice(self.payload());
-        larger.end += self.len();
-        pool.put(std::mem::replace(self, larger));
     }
 }
 
@@ -161,18 +173,17 @@ impl Pool {
 
     /// An empty buffer with room for at least `len` bytes of payload.
     pub fn take(&mut self, len: usize) -> Buffer {
-        let room = len.next_power_of_two().max(MIN_ROOM);
-        let spare = self.spare.get_mut(class_of(room)).and_then(Vec::pop);
-        match spare {
-            Some(buffer) => {
-                self.held -= buffer.bytes.len();
-                buffer
-            }
-            None => {
-                let bytes = vec![0; MAX_HEADER + room];
-                Buffer { bytes, start: MAX_HEADER, end: MAX_HEADER }
-            }
-        }
+        self.take_spare(len).unwrap_or_else(|| {
+            let bytes = vec![0; MAX_HEADER + room_for(len)];
+            Buffer { bytes, start: MAX_HEADER, end: MAX_HEADER }
+        })
+    }
+
+    /// An empty buffer with room for at least `len` bytes of payload, where there is a spare one.
+    fn take_spare(&mut self, len: usize) -> Option<Buffer> {
+        let buffer = self.spare.get_mut(class_of(room_for(len)))?.pop()?;
+        self.held -= buffer.bytes.len();
+        Some(buffer)
     }
 
     /// Takes a buffer back.
@@ -194,6 +205,10 @@ impl Pool {
     pub fn held(&self) -> usize {
         self.held
     }
+}
+
+fn room_for(len: usize) -> usize {
+    len.next_power_of_two().max(MIN_ROOM)
 }
 
 fn class_of(room: usize) -> usize {
@@ -282,6 +297,22 @@ mod tests {
             buffer.filled(step.min(len));
         }
         assert_eq!(buffer.space(10, &mut pool).len(), 10);
+    }
+
+    #[test]
+    fn a_spare_buffer_for_all_that_was_announced_is_taken_once_a_good_part_has_arrived() {
+        const WHOLE: usize = 1 << 20;
+        for (arrived, is_taken) in [(1, false), (WHOLE / MAX_LEAP - LEAST_SPACE, true)] {
+            let mut pool = Pool::new(2 * WHOLE);
+            let spare = pool.take(WHOLE);
+            pool.put(spare);
+            let (piece, mut buffer) = (vec![7; arrived], Buffer::default());
+            buffer.append_towards(&piece, WHOLE, &mut pool);
+            let room = buffer.space(WHOLE - arrived, &mut pool).len();
+            assert_eq!(room == WHOLE - arrived, is_taken, "{arrived} bytes have arrived");
+            assert_eq!(pool.take_spare(WHOLE).is_none(), is_taken, "{arrived} bytes have arrived");
+            assert_eq!(buffer.payload(), piece);
+        }
     }
 
     #[test]

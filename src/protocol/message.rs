@@ -317,7 +317,9 @@ impl Unfinished {
             return Ok(());
         }
         self.check(piece, key, offset)?;
-        self.joined.append(piece, pool);
+        // The limits have bounded what was announced.
+        let missing = self.announced as usize - self.joined.len();
+        self.joined.append_towards(piece, missing, pool);
         Ok(())
     }
 

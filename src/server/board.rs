@@ -31,9 +31,13 @@ use crate::{
     slab::{Key, Slab},
 };
 
-/// The worker's read buffer: every socket is read into it in turn. It is also what one connection may
-/// be read in a turn.
-const READ_BUFFER: usize = 256 << 10;
+/// The worker's read buffer: every socket is read into it in turn. What a read leaves of a larger message
+/// is read into its place, so a larger buffer only means more bytes to copy there.
+const READ_BUFFER: usize = 128 << 10;
+
+/// What one connection is read in a turn: bytes. It holds most large messages, so that one that has
+/// arrived is served as a whole, and its buffer used again by the next.
+const READ_A_TURN: usize = 1 << 20;
 
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
@@ -158,13 +162,13 @@ impl<S: Socket> Switchboard<S> {
             self.shared.leave(self.context.worker, admission);
             return;
         }
-        let now = self.context.now;
+        let (now, since) = (self.context.now, self.context.micros());
         let settings = Arc::clone(self.routes.defaults());
         let mut prepared = Ok(());
         let key = self.peers.insert(|key| {
             prepared = prepare(&mut socket, key);
             let connection = Connection::server(settings, now);
-            let link = Link::new(socket, addr, key, connection, admission, now);
+            let link = Link::new(socket, addr, key, connection, admission, since);
             Peer { link, stage: Stage::Opening(None) }
         });
         if prepared.is_err() {
@@ -221,7 +225,7 @@ impl<S: Socket> Switchboard<S> {
         if !self.serve_stash(key) {
             return;
         }
-        let mut budget = READ_BUFFER;
+        let mut budget = READ_A_TURN;
         while let Some(Peer { link, .. }) = self.peers.get_mut(key) {
             if !link.may_read() {
                 return;
@@ -270,7 +274,7 @@ impl<S: Socket> Switchboard<S> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let mut serving = Serving::new(peer, &mut self.context);
         if in_place > 0 {
-            serving.input_in_place(in_place);
+            serving.input_in_place(in_place, read == 0);
         }
         let left = serving.input(&mut self.read_buffer[..read], &self.routes);
         drop(serving);
@@ -470,6 +474,7 @@ impl<S: Socket> Switchboard<S> {
         match peer.link.connection.state() {
             State::Open if passed && !peer.link.is_heard() => {
                 peer.link.connection.excuse_silence(now);
+                peer.link.probe(&mut self.context);
                 peer.link.arm(&mut self.context);
             }
             State::Open if passed => {

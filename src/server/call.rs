@@ -14,8 +14,13 @@ use super::{
 };
 use crate::{
     protocol::{
-        buffer::Payload, close::CloseCode, connection::State, error::SendError, extension::Offer,
-        frame::Frame, message::Message,
+        buffer::Payload,
+        close::CloseCode,
+        connection::State,
+        error::SendError,
+        extension::Offer,
+        frame::{Frame, Opcode},
+        message::Message,
     },
     service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Tasks, Topic},
     slab::Key,
@@ -27,6 +32,8 @@ pub(super) struct Call<'a, S> {
     pub(super) context: &'a mut Context,
     /// Where this connection's output begins in the worker's.
     pub(super) start: usize,
+    /// One large message may leave at once, as nothing else is expected of the turn.
+    pub(super) at_once: bool,
 }
 
 impl<S: Socket> Call<'_, S> {
@@ -89,6 +96,35 @@ impl<S: Socket> Call<'_, S> {
         }
     }
 
+    /// Sends a payload that is not worth copying: from where it stands, where it may leave at once.
+    #[inline(never)]
+    fn send_large(&mut self, opcode: Opcode, payload: Payload<'_>) -> Result<(), SendError> {
+        let Self { link, context, start, at_once } = self;
+        let Context { pool, output, .. } = &mut **context;
+        if *at_once
+            && link.is_flushed()
+            && link.connection.send_header(opcode, payload.len(), output)?
+        {
+            *at_once = false;
+            link.write_at_once(*start, payload, context);
+            return Ok(());
+        }
+        match payload {
+            Payload::Borrowed(bytes) => {
+                link.connection.send_payload(opcode, bytes, pool, output)?
+            }
+            Payload::Owned(buffer) => {
+                let wire = link.connection.send_owned(opcode, buffer, pool, output)?;
+                let outbox = link.leave_in_outbox(*start, context);
+                if let Some(wire) = wire {
+                    outbox.push_owned(wire);
+                }
+            }
+        }
+        self.added();
+        Ok(())
+    }
+
     /// Something was added: where much waits it is written now rather than at the end of the turn.
     fn added(&mut self) {
         let waiting = self.context.output.len() - self.start + self.link.backlog();
@@ -123,8 +159,8 @@ impl<S: Socket> Call<'_, S> {
     }
 }
 
-/// A payload that is owned and at least this long is sent without a copy.
-const NO_COPY: usize = 16 << 10;
+/// A payload of at least this many bytes is sent without a copy, where it is owned or may leave at once.
+const LARGE: usize = 16 << 10;
 
 impl<S: Socket> Outgoing for Call<'_, S> {
     fn id(&self) -> PeerId {
@@ -133,7 +169,7 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn addr(&self) -> SocketAddr {
-        self.link.addr
+        self.link.addr()
     }
 
     fn now(&self) -> Instant {
@@ -148,21 +184,14 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.check_pace();
         self.catch_up(Hear::Own);
         let opcode = message.opcode();
+        let payload = message.into_payload();
+        if payload.len() >= LARGE {
+            return self.send_large(opcode, payload);
+        }
         let Context { pool, output, .. } = &mut *self.context;
-        match message.into_payload() {
-            Payload::Owned(buffer) if buffer.len() >= NO_COPY => {
-                let wire = self.link.connection.send_owned(opcode, buffer, pool, output)?;
-                let outbox = self.link.leave_in_outbox(self.start, self.context);
-                if let Some(wire) = wire {
-                    outbox.push_owned(wire);
-                }
-            }
-            payload => {
-                self.link.connection.send_payload(opcode, &payload, pool, output)?;
-                if let Payload::Owned(buffer) = payload {
-                    pool.put(buffer);
-                }
-            }
+        self.link.connection.send_payload(opcode, &payload, pool, output)?;
+        if let Payload::Owned(buffer) = payload {
+            pool.put(buffer);
         }
         self.added();
         Ok(())

@@ -6,6 +6,7 @@
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
 
 mod accept;
+mod addr;
 mod board;
 mod call;
 mod context;

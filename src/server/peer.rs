@@ -1,13 +1,21 @@
 //! One socket, its connection, and what waits for it.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
-    context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox, socket::Socket,
-    timers::Armed, topics::News,
+    addr::PeerAddr, context::Context, hearing::Hearing, mailbox::Admission, outbox::Outbox,
+    socket::Socket, timers::Armed, topics::News,
 };
 use crate::{
     protocol::{
+        buffer::Payload,
         close::{CloseCause, CloseCode},
         connection::Connection,
         handshake::HeadReader,
@@ -48,8 +56,9 @@ pub(super) struct Link<S> {
     pub(super) socket: S,
     pub(super) connection: Connection,
     pub(super) key: Key,
-    pub(super) addr: SocketAddr,
-    pub(super) since: Instant,
+    addr: PeerAddr,
+    /// When it was accepted, by [`Context::micros`].
+    since: u64,
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) armed: Armed,
@@ -104,14 +113,14 @@ impl<S: Socket> Link<S> {
         key: Key,
         connection: Connection,
         admission: Admission,
-        now: Instant,
+        since: u64,
     ) -> Self {
         Self {
             socket,
             connection,
             key,
-            addr,
-            since: now,
+            addr: addr.into(),
+            since,
             received: 0,
             sent: 0,
             armed: Armed::default(),
@@ -130,6 +139,10 @@ impl<S: Socket> Link<S> {
             lingering: false,
             admission,
         }
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr.into()
     }
 
     /// Bytes that wait for the socket, as far as they are not the current turn's.
@@ -248,10 +261,45 @@ impl<S: Socket> Link<S> {
         }
     }
 
+    /// Writes `context.output[start..]`, which is all that the turn has for this connection so far, and
+    /// `payload` behind it, without a copy of that; the outbox, which is empty, takes what is left.
+    pub(super) fn write_at_once(
+        &mut self,
+        start: usize,
+        payload: Payload<'_>,
+        context: &mut Context,
+    ) {
+        let before = &context.output[start..];
+        let slices = [IoSlice::new(before), IoSlice::new(&payload)];
+        let written = self.write_with(|socket| socket.write_vectored(&slices));
+        let (left, of_payload) = (written.min(before.len()), written.saturating_sub(before.len()));
+        if of_payload < payload.len() && !self.lost {
+            let mut outbox = context.new_outbox();
+            outbox.push(&context.output[start + left..], &mut context.pool);
+            match payload {
+                Payload::Borrowed(bytes) => outbox.push(&bytes[of_payload..], &mut context.pool),
+                Payload::Owned(buffer) => {
+                    let mut wire = buffer.into_wire();
+                    wire.advance(of_payload);
+                    outbox.push_owned(wire);
+                }
+            }
+            self.keep_waiting(outbox, context);
+        } else if let Payload::Owned(buffer) = payload {
+            context.pool.put(buffer);
+        }
+        context.output.truncate(start);
+    }
+
     /// One write: how much the socket took.
     fn write_some(&mut self, bytes: &[u8]) -> usize {
+        self.write_with(|socket| socket.write(bytes))
+    }
+
+    /// One write by `write`: how much the socket took.
+    fn write_with(&mut self, mut write: impl FnMut(&mut S) -> io::Result<usize>) -> usize {
         loop {
-            match self.socket.write(bytes) {
+            match write(&mut self.socket) {
                 Ok(written) => {
                     self.sent += written as u64;
                     return written;
@@ -306,6 +354,18 @@ impl<S: Socket> Link<S> {
             && self.backlog() <= limits.resume_reading
             && messages <= limits.max_backlog_messages / 2
             && std::mem::replace(&mut self.full, false)
+    }
+
+    /// Sends a Ping to a peer that the application does not hear, whose answer would wait unread: a socket
+    /// that is closed at the other end refuses it, which is how its end is noticed.
+    pub(super) fn probe(&mut self, context: &mut Context) {
+        // Where something waits to be taken, that tells as much.
+        if self.is_flushed() {
+            let start = context.output.len();
+            // It fails only where the connection is not open any more.
+            self.connection.ping(&[], &mut context.output).ok();
+            self.leave(start, context);
+        }
     }
 
     // ---- publications --------------------------------------------------------------------------
@@ -514,8 +574,9 @@ impl<S: Socket> Link<S> {
         let Some(reason) = self.connection.close_reason() else { return };
         let (worker, Key { slot, generation }) = (context.worker, self.key);
         let id = PeerId { worker, slot, generation };
-        let Self { addr, received, sent, .. } = self;
-        let age = context.now.saturating_duration_since(self.since);
+        let Self { received, sent, .. } = self;
+        let addr = self.addr();
+        let age = Duration::from_micros(context.micros().saturating_sub(self.since));
         log::info!("{id} {addr} {reason}; in {received} B, out {sent} B, age {age:.1?}");
     }
 }
@@ -529,11 +590,92 @@ impl Deferred {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::context::tests::context;
+
+    /// Takes `room` bytes, then blocks.
+    struct Narrow {
+        room: usize,
+        taken: Vec<u8>,
+        writes: usize,
+    }
+
+    impl io::Read for Narrow {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    impl io::Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.write_vectored(&[IoSlice::new(bytes)])
+        }
+
+        fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            self.writes += 1;
+            if self.room == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let before = self.taken.len();
+            for slice in slices {
+                let len = slice.len().min(self.room);
+                self.room -= len;
+                self.taken.extend(&slice[..len]);
+            }
+            Ok(self.taken.len() - before)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Socket for Narrow {
+        fn shut_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// An open connection whose socket takes `room` bytes.
+    fn link(room: usize, now: Instant) -> Link<Narrow> {
+        let socket = Narrow { room, taken: Vec::new(), writes: 0 };
+        let key = Key { slot: 0, generation: 0 };
+        let mut connection = Connection::server(Arc::default(), now);
+        connection.upgrade(Arc::default(), now);
+        let addr = ([127, 0, 0, 1], 1).into();
+        Link::new(socket, addr, key, connection, Admission::Welcome, 0)
+    }
+
+    #[test]
+    fn what_is_written_at_once_arrives_whole_however_little_the_socket_takes() {
+        let payload = b"payload";
+        for room in 0..=20 {
+            for is_owned in [false, true] {
+                let (mut context, _mailbox) = context();
+                let mut link = link(room, context.now);
+                context.output.extend(b"another's before ");
+                let payload = match is_owned {
+                    true => Payload::Owned(payload.to_vec().into()),
+                    false => Payload::Borrowed(payload),
+                };
+                link.write_at_once(10, payload, &mut context);
+                assert_eq!(context.output, b"another's ", "the rest is not there twice");
+                assert_eq!(link.socket.writes, 1);
+                assert_eq!(link.backlog(), 14usize.saturating_sub(room));
+                assert_eq!(link.is_flushed(), room >= 14);
+                while link.backlog() > 0 {
+                    link.socket.room = 3;
+                    link.flush_outbox(&mut context);
+                }
+                assert_eq!(link.socket.taken, b"before payload", "{room} bytes at first");
+                assert_eq!(link.sent, 14);
+            }
+        }
+    }
 
     #[test]
     fn a_connection_at_rest_is_small() {
         // Beside it there are its service's box, eight bytes of the table and, in the system, its socket.
         let size = size_of::<Peer<mio::net::TcpStream>>();
-        assert!(size <= 248, "{size} bytes");
+        assert!(size <= 232, "{size} bytes");
     }
 }

@@ -1,7 +1,8 @@
 //! A connection and its application, for the length of one call.
 //!
 //! Input becomes events, events become calls of the [`Service`], and what the service sends stays in
-//! the worker's output until the turn ends. A panic in a service ends here.
+//! the worker's output until the turn ends: but for a large answer to the last that was read, which leaves
+//! at once, uncopied. A panic in a service ends here.
 
 use std::{
     cell::Cell,
@@ -38,13 +39,15 @@ pub(super) struct Serving<'a, S: Socket> {
     context: &'a mut Context,
     /// Where this connection's output begins in the worker's.
     start: usize,
+    /// The event in hand is the last of what was read.
+    is_last: bool,
 }
 
 impl<'a, S: Socket> Serving<'a, S> {
     pub(super) fn new(peer: &'a mut Peer<S>, context: &'a mut Context) -> Self {
         let Peer { link, stage } = peer;
         let start = context.output.len();
-        Self { link, stage, context, start }
+        Self { link, stage, context, start, is_last: false }
     }
 
     /// Serves `input`; gives how many bytes of its end are left for the next turn.
@@ -61,7 +64,10 @@ impl<'a, S: Socket> Serving<'a, S> {
             let (pool, output) = (&mut context.pool, &mut context.output);
             let sent = output.len();
             match link.connection.receive(&mut input, context.now, pool, output) {
-                Some(event) => self.deliver(event),
+                Some(event) => {
+                    self.is_last = input.is_empty();
+                    self.deliver(event);
+                }
                 None => {
                     self.after_input(state, sent);
                     break;
@@ -72,8 +78,10 @@ impl<'a, S: Socket> Serving<'a, S> {
         if is_kept { input.len() } else { 0 }
     }
 
-    /// Serves `len` bytes that were read straight into their message.
-    pub(super) fn input_in_place(&mut self, len: usize) {
+    /// Serves `len` bytes that were read straight into their message. `is_last` says whether that is all
+    /// that was read.
+    pub(super) fn input_in_place(&mut self, len: usize, is_last: bool) {
+        self.is_last = is_last;
         let Self { link, context, .. } = &mut *self;
         let (state, sent) = (link.connection.state(), context.output.len());
         match link.connection.receive_in_place(len, context.now, &mut context.output) {
@@ -122,7 +130,8 @@ impl<'a, S: Socket> Serving<'a, S> {
 
     /// Does something to the connection as its application could.
     pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_, S>) -> T) -> T {
-        call(&mut Call { link: self.link, context: self.context, start: self.start })
+        let Self { link, context, start, .. } = self;
+        call(&mut Call { link, context, start: *start, at_once: false })
     }
 
     /// Answers a request that becomes no connection.
@@ -164,7 +173,7 @@ impl<'a, S: Socket> Serving<'a, S> {
             self.refuse(router::busy());
             return;
         }
-        let addr = self.link.addr;
+        let addr = self.link.addr();
         match catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) {
             Ok(routed) => self.settle(routed),
             Err(_) => {
@@ -175,7 +184,7 @@ impl<'a, S: Socket> Serving<'a, S> {
     }
 
     fn refuse_after_panic(&mut self) {
-        log::error!("a route panicked over a request of {}", self.link.addr);
+        log::error!("a route panicked over a request of {}", self.link.addr());
         self.refuse(Answer::text(500, "this server met a fault of its own"));
     }
 
@@ -215,12 +224,13 @@ impl<'a, S: Socket> Serving<'a, S> {
     fn conclude(&mut self, decision: Decision) {
         let Decision { opening, verdict, task } = decision;
         drop(task);
+        // Before the application is called, as that may pause the reading itself.
+        self.link.resume(self.context);
         match verdict.take() {
             Some(verdict) => self.settle(opening.finish(verdict)),
             // The tasks have counted it.
             None => self.refuse_after_panic(),
         }
-        self.link.resume(self.context);
     }
 
     fn answer(&mut self, answer: &[u8], cause: CloseCause) {
@@ -249,10 +259,10 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// Calls the application; a panic of its closes this connection with 1011.
     #[inline]
     fn call(&mut self, tell: impl FnOnce(&mut dyn Service, &mut Lent<'_>)) {
-        let Self { link, stage, context, start } = self;
+        let Self { link, stage, context, start, is_last } = self;
         let Stage::Serving(service) = stage else { return };
         let told = catch_unwind(AssertUnwindSafe(|| {
-            let mut call = Call { link, context, start: *start };
+            let mut call = Call { link, context, start: *start, at_once: *is_last };
             tell(&mut **service, &mut Lent::new(&mut call));
         }));
         if told.is_err() {
@@ -264,7 +274,7 @@ impl<'a, S: Socket> Serving<'a, S> {
     fn end_after_panic(&mut self) {
         let Self { link, context, .. } = self;
         context.counters.panics.add(1);
-        log::error!("the service of {} panicked; its connection is closed", link.addr);
+        log::error!("the service of {} panicked; its connection is closed", link.addr());
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
         link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);
@@ -296,7 +306,7 @@ impl<S: Socket> Peer<S> {
             && catch_unwind(AssertUnwindSafe(|| service.closed(reason))).is_err()
         {
             context.counters.panics.add(1);
-            log::error!("the service of {} panicked at its end", self.link.addr);
+            log::error!("the service of {} panicked at its end", self.link.addr());
         }
         drop_quietly(service, context);
     }

@@ -10,7 +10,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt, iter,
+    fmt, iter, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     ptr,
@@ -203,8 +203,9 @@ impl Tasks {
 
     fn poll(&self, TaskId(key): TaskId) {
         let running = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
-            // Whoever rings from here on is heard.
-            entry.bell.rung.store(false, Ordering::Release);
+            // Whoever rings from here on is heard. What those before have left is seen by the poll, which
+            // takes more than a store: that may come to pass behind what the poll reads.
+            entry.bell.rung.swap(false, Ordering::AcqRel);
             entry.running.take()
         });
         let Some((mut future, waker)) = running else { return };
@@ -330,9 +331,12 @@ pub struct Alarm {
 impl Alarm {
     /// Has `waker` called instead.
     pub fn set_waker(&self, waker: &Waker) {
-        if let Some(entry) = self.tasks.0.alarms.borrow_mut().get_mut(&self.entry) {
-            entry.clone_from(waker);
-        }
+        let mut alarms = self.tasks.0.alarms.borrow_mut();
+        let entry = alarms.get_mut(&self.entry).filter(|entry| !entry.will_wake(waker));
+        let before = entry.map(|entry| mem::replace(entry, waker.clone()));
+        // A waker may do anything at its end.
+        drop(alarms);
+        drop(before);
     }
 
     /// Whether its time has come.
@@ -343,7 +347,9 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.tasks.0.alarms.borrow_mut().remove(&self.entry);
+        let waker = self.tasks.0.alarms.borrow_mut().remove(&self.entry);
+        // A waker may do anything at its end.
+        drop(waker);
     }
 }
 
@@ -465,6 +471,37 @@ mod tests {
         tasks.expire();
         tasks.run();
         assert_eq!((trace.polls.get(), alarm.is_due()), (2, true));
+        assert_eq!(tasks.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_waker_may_end_another_alarm_at_its_own_end() {
+        /// Ends the alarms that are held when it is dropped.
+        struct Ends;
+
+        thread_local! {
+            static HELD: RefCell<Vec<Alarm>> = const { RefCell::new(Vec::new()) };
+        }
+
+        impl Wake for Ends {
+            fn wake(self: Arc<Self>) {}
+        }
+
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                drop(HELD.take());
+            }
+        }
+
+        let (tasks, _) = tasks();
+        let at = tasks.now() + Duration::from_secs(1);
+        let hold = || HELD.with_borrow_mut(|held| held.push(tasks.set_alarm(at, Waker::noop())));
+        let waker = || Waker::from(Arc::new(Ends));
+        let alarm = tasks.set_alarm(at, &waker());
+        hold();
+        alarm.set_waker(&waker());
+        hold();
+        drop(alarm);
         assert_eq!(tasks.next_deadline(), None);
     }
 

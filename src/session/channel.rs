@@ -86,8 +86,10 @@ pub(super) struct Channel<U> {
     ordered: Cell<usize>,
     /// Whose turn it is when something comes, where `is_awaited`.
     receiver: RefCell<Option<Waker>>,
-    /// Those that wait for room or for the end.
-    waiting: RefCell<Vec<Waker>>,
+    /// Those that wait for room or for the end, by their number.
+    waiting: RefCell<Vec<(u64, Waker)>>,
+    /// The number of the next one to wait.
+    next_waiter: Cell<u64>,
     reason: OnceCell<Box<CloseReason>>,
     /// A task waits for what comes.
     is_awaited: Cell<bool>,
@@ -131,6 +133,7 @@ impl<U: Unit> Channel<U> {
             receiver: RefCell::default(),
             is_awaited: Cell::default(),
             waiting: RefCell::default(),
+            next_waiter: Cell::default(),
             reason: OnceCell::new(),
             is_full: Cell::default(),
             is_called: Cell::default(),
@@ -170,9 +173,9 @@ impl<U: Unit> Channel<U> {
             return Poll::Ready(None);
         }
         self.is_awaited.set(true);
-        let mut receiver = self.receiver.borrow_mut();
-        if !receiver.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *receiver = Some(context.waker().clone());
+        let wakes = |waker: &Waker| waker.will_wake(context.waker());
+        if !self.receiver.borrow().as_ref().is_some_and(wakes) {
+            self.receiver.replace(Some(context.waker().clone()));
         }
         Poll::Pending
     }
@@ -192,14 +195,13 @@ impl<U: Unit> Channel<U> {
 
     /// Leaves an order, once there is room.
     pub(super) fn order(&self, order: Order) -> impl Future<Output = Result<(), SendError>> {
-        let mut order = Some(order);
+        let (mut order, waiter) = (Some(order), self.waiter());
         future::poll_fn(move |context| {
             if self.is_closing.get() || self.reason.get().is_some() {
                 return Poll::Ready(Err(SendError::NotOpen));
             }
             if self.is_full.get() || self.ordered.get() >= MAX_ORDERED {
-                self.wait(context);
-                return Poll::Pending;
+                return waiter.wait(context);
             }
             self.push(order.take().expect("a future is not polled behind its end"));
             Poll::Ready(Ok(()))
@@ -214,13 +216,11 @@ impl<U: Unit> Channel<U> {
         let answer = Rc::<Cell<Option<T>>>::default();
         let tell = Rc::clone(&answer);
         self.order(Order::Call(Box::new(move |peer| tell.set(Some(call(peer)))))).await?;
+        let waiter = self.waiter();
         future::poll_fn(|context| match answer.take() {
             Some(answer) => Poll::Ready(Ok(answer)),
             None if self.reason.get().is_some() => Poll::Ready(Err(SendError::NotOpen)),
-            None => {
-                self.wait(context);
-                Poll::Pending
-            }
+            None => waiter.wait(context),
         })
         .await
     }
@@ -237,21 +237,18 @@ impl<U: Unit> Channel<U> {
 
     /// Waits for the end.
     pub(super) async fn ended(&self) -> &CloseReason {
+        let waiter = self.waiter();
         future::poll_fn(|context| match self.close_reason() {
             Some(reason) => Poll::Ready(reason),
-            None => {
-                self.wait(context);
-                Poll::Pending
-            }
+            None => waiter.wait(context),
         })
         .await
     }
 
-    fn wait(&self, context: &Context<'_>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
-        }
+    fn waiter(&self) -> Waiter<'_> {
+        let number = self.next_waiter.get();
+        self.next_waiter.set(number + 1);
+        Waiter { waiting: &self.waiting, number }
     }
 
     fn push(&self, order: Order) {
@@ -355,8 +352,38 @@ impl<U: Unit> Channel<U> {
 
     fn wake_waiting(&self) {
         if !self.waiting.borrow().is_empty() {
-            self.waiting.take().into_iter().for_each(Waker::wake);
+            self.waiting.take().into_iter().for_each(|(_, waker)| waker.wake());
         }
+    }
+}
+
+/// Somebody who may come to wait for room or for the end; once this is dropped, they do not.
+struct Waiter<'c> {
+    waiting: &'c RefCell<Vec<(u64, Waker)>>,
+    number: u64,
+}
+
+impl Waiter<'_> {
+    fn wait<T>(&self, context: &Context<'_>) -> Poll<T> {
+        let before = self.leave();
+        let waker = before.filter(|waker| waker.will_wake(context.waker()));
+        let waker = waker.unwrap_or_else(|| context.waker().clone());
+        self.waiting.borrow_mut().push((self.number, waker));
+        Poll::Pending
+    }
+
+    /// What was to wake them, where they wait.
+    fn leave(&self) -> Option<Waker> {
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.iter().position(|&(number, _)| number == self.number)?;
+        Some(waiting.swap_remove(at).1)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // What a waker's own end does, it does behind the borrow.
+        drop(self.leave());
     }
 }
 
@@ -399,7 +426,47 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        pin::pin,
+        sync::{Arc, mpsc},
+        task::Wake,
+        time::Duration,
+    };
+
     use super::*;
+    use crate::{Server, Session, testing};
+
+    /// Wakes nobody.
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn who_waits_no_more_leaves_nothing_behind() {
+        let (tell, left) = mpsc::channel();
+        let builder = Server::builder().websocket("/", move |session: Session| {
+            let tell = tell.clone();
+            async move {
+                let nobody = Arc::new(Nobody);
+                for _ in 0..100 {
+                    let waker = Waker::from(Arc::clone(&nobody));
+                    let ended = pin!(session.ended());
+                    assert!(ended.poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+                tell.send(Arc::strong_count(&nobody) - 1).unwrap();
+                session.ended().await;
+                Ok(())
+            }
+        });
+        let server = testing::Server::new(builder);
+        let client = server.connect("/").unwrap();
+        assert_eq!(left.try_recv(), Ok(0));
+        drop(client);
+        server.advance(Duration::ZERO);
+        assert_eq!(server.connections(), 0, "who waits still is woken");
+    }
 
     #[test]
     fn a_queue_keeps_the_order_and_no_memory() {

@@ -299,6 +299,23 @@ fn a_session_counts_from_when_it_begins_to_wait_however_long_its_worker_slept() 
 }
 
 #[test]
+fn a_period_without_end_ticks_once() {
+    let builder = crate::Server::builder().websocket("/", |session: Session| async move {
+        let mut ticks = interval(Duration::MAX);
+        ticks.tick().await;
+        session.send("tick").await?;
+        ticks.tick().await;
+        session.send("another").await?;
+        Ok(())
+    });
+    let server = Server::new(builder);
+    let mut client = server.connect("/").unwrap();
+    server.advance(60 * SECOND);
+    assert_eq!((client.recv_text(), client.try_recv()), ("tick".into(), None));
+    assert!(client.is_open());
+}
+
+#[test]
 fn a_session_that_still_runs_is_dropped_with_its_server() {
     let held = Arc::new(());
     let inside = Arc::clone(&held);
@@ -578,4 +595,23 @@ fn an_answer_may_take_its_time() {
     let mut client = pending.finish().unwrap();
     client.send("in");
     assert_eq!(client.recv_text(), "in");
+}
+
+#[test]
+fn who_is_decided_on_later_may_listen_later_still() {
+    struct Deaf;
+    impl Service for Deaf {
+        fn opened(&mut self, peer: &mut Peer<'_>) {
+            peer.pause_reading();
+        }
+
+        fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+            peer.send(message).unwrap();
+        }
+    }
+    let route = Route::deciding(|_| async { Deaf });
+    let server = Server::new(crate::Server::builder().router(Router::new().route("/", route)));
+    let mut client = server.connect("/").unwrap();
+    client.send("is anybody there?");
+    assert_eq!(client.try_recv(), None);
 }

@@ -34,6 +34,33 @@ fn messages_of_every_size_come_back() {
 }
 
 #[test]
+fn large_messages_keep_their_place_among_small_ones() {
+    let router = Router::new().service("/twice", |_: &Request<'_>| {
+        Does(|peer: &mut Peer<'_>, message: Message<'_>| {
+            peer.send("first").ok();
+            peer.send(message.as_bytes()).ok();
+            peer.send(message).ok();
+            peer.send("last").ok();
+        })
+    });
+    let server = Running::router(router);
+    let mut client = server.connect("/twice");
+    let large = |byte: u8, len: usize| vec![byte; len];
+    for len in [16 << 10, 100_000, 1 << 20] {
+        // Alone, and with more behind it.
+        let sent = [large(b'a', len), b"b".to_vec(), large(b'c', len)];
+        client.send_raw(&sent.iter().flat_map(|payload| masked(0x82, payload)).collect::<Vec<_>>());
+        for payload in sent {
+            assert_eq!(client.text(), "first");
+            for _ in 0..2 {
+                assert!(client.recv() == Some(Said::Binary(payload.clone())), "{len} bytes");
+            }
+            assert_eq!(client.text(), "last");
+        }
+    }
+}
+
+#[test]
 fn a_message_of_16_mib_comes_back_where_limits_allow_it() {
     let limits = Limits { max_frame: 16 << 20, max_message: 16 << 20, ..Limits::default() };
     let router = Router::new().service("/echo", |_: &Request<'_>| Echo);

@@ -456,7 +456,7 @@ impl Connection {
         if !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(SendError::IllegalFrame);
         }
-        if self.role == Role::Client || self.compresses() || self.chain.is_some() {
+        if self.changes_payloads() {
             let pushed = self.push_message(opcode, payload.payload(), pool, output);
             pool.put(payload);
             return pushed.map(|()| None);
@@ -466,6 +466,26 @@ impl Connection {
             output.extend_from_slice(&header[..len]);
             payload.into_wire()
         })))
+    }
+
+    /// Sends the header of a message whose payload, `len` bytes that are valid UTF-8 where `opcode` says
+    /// text, goes as it is right behind `output`. Gives whether it does: nothing is sent where this side
+    /// changes payloads, by a mask or an extension.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) fn send_header(
+        &mut self,
+        opcode: Opcode,
+        len: usize,
+        output: &mut Vec<u8>,
+    ) -> Result<bool, SendError> {
+        self.check_may_send()?;
+        if self.changes_payloads() {
+            return Ok(false);
+        }
+        Header::new(opcode, len as u64).append_to(output);
+        Ok(true)
     }
 
     /// Whether bytes framed elsewhere, such as a publication, may be sent here: an open server that is
@@ -733,6 +753,11 @@ impl Connection {
 
     fn compresses(&self) -> bool {
         self.agreed.is_some() && !self.window_lent
+    }
+
+    /// Whether what is sent is masked, or may be changed by an extension.
+    fn changes_payloads(&self) -> bool {
+        self.role == Role::Client || self.compresses() || self.chain.is_some()
     }
 
     /// A message in one frame.
