@@ -30,11 +30,12 @@ pub struct Limits {
     /// 1013; a single message larger than this is still taken when nothing waits.
     pub max_backlog: usize,
     /// Most messages that wait for a slow peer after a turn's flush. Default 1,000; more closes it
-    /// with 1013.
+    /// with 1013, or has topics skip it that [say so](crate::Lag::Skip).
     pub max_backlog_messages: usize,
     /// Bytes waiting for a peer at which we stop reading from it. Default 256 KiB.
     pub pause_reading: usize,
-    /// Bytes waiting for a peer at which we read from it again. Default 64 KiB.
+    /// Bytes waiting for a peer at which we read from it again, where no more than half of
+    /// `max_backlog_messages` wait either. Default 64 KiB.
     pub resume_reading: usize,
 }
 

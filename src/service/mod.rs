@@ -60,7 +60,8 @@ pub trait Service {
 
     /// What waited for the peer has fallen to
     /// [`Limits::resume_reading`](crate::Limits::resume_reading) bytes or less after it had been above
-    /// [`Limits::pause_reading`](crate::Limits::pause_reading): time to send on.
+    /// [`Limits::pause_reading`](crate::Limits::pause_reading): time to send on. So it is, too, where
+    /// a topic has [skipped](Lag::Skip) the peer for too many messages.
     fn drained(&mut self, peer: &mut Peer<'_>) {}
 
     /// A [task](Tasks) has asked for this by [`Tasks::call`].

@@ -50,3 +50,23 @@ impl fmt::Display for Error {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::{ConvertError, SendValueError};
+
+    #[test]
+    fn a_peer_that_has_gone_is_known_whatever_was_sent() {
+        let value = SendValueError::Send(SendError::NotOpen);
+        for (error, is_gone) in [
+            (Error::from(SendError::NotOpen), true),
+            (Error::from(value), true),
+            (Error::from(SendError::Busy), false),
+            (Error::from(SendValueError::from(ConvertError::bad_value("none"))), false),
+            (Error::new("another"), false),
+        ] {
+            assert_eq!(error.is(&SendError::NotOpen), is_gone, "{error}");
+        }
+    }
+}
