@@ -8,7 +8,7 @@ mod support;
 use std::io;
 
 use chinwag::{
-    CloseCode, Limits, Message, Peer, Request, Route, Router, Server, Service, Topic,
+    CloseCode, Limits, Message, Peer, Request, Route, Router, Server, Service, Topic, client,
     protocol::{
         connection::Settings,
         extension::{DataFrame, Extension, ExtensionError, Extensions, Offer, Param, Transform},
@@ -55,6 +55,28 @@ fn the_example_numbers_the_frames_of_who_agrees_and_of_nobody_else() {
         client.close(CloseCode::NORMAL, "");
         assert_eq!(client.end().code, CloseCode::NORMAL);
     }
+}
+
+#[test]
+fn the_library_client_offers_extensions_and_uses_them() {
+    let server = example();
+    let url = format!("ws://{}/", server.addr);
+    let own = || Extensions::new().with(Numbered);
+    let mut client = client::Client::builder().extensions(own()).connect(&url).unwrap();
+    assert_eq!(client.extensions(), ["x-numbered"]);
+    assert_eq!(client.recv().unwrap(), Some(Message::from("agreed on: x-numbered")));
+    for number in 0..300 {
+        client.send(number.to_string()).unwrap();
+        assert_eq!(client.recv().unwrap(), Some(Message::from(number.to_string())));
+    }
+    client.close(CloseCode::NORMAL, "").unwrap();
+
+    let mut plain = client::connect(&url).unwrap();
+    assert_eq!(plain.extensions(), [""; 0]);
+    assert_eq!(plain.recv().unwrap(), Some(Message::from("agreed on: ")));
+
+    let refused = client::Client::builder().extensions(own().with(Numbered)).connect(&url);
+    assert!(matches!(refused, Err(client::ConnectError::Conflict(_))));
 }
 
 #[test]

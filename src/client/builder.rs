@@ -19,7 +19,7 @@ use crate::{
     Frame, Limits, Message, Timeouts,
     protocol::{
         connection::{Connection, Settings},
-        extension::{Offer, deflate::Deflate},
+        extension::{Extensions, deflate::Deflate},
         handshake::ClientRequest,
     },
 };
@@ -90,6 +90,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
         self.settings.deflate = Some(deflate);
+        self
+    }
+
+    /// Offers extensions of one's own too (§9.1); without this none are offered.
+    #[must_use]
+    pub fn extensions(mut self, extensions: Extensions) -> Self {
+        self.settings.extensions = extensions;
         self
     }
 
@@ -205,7 +212,7 @@ impl ClientBuilder {
             return Err(ConnectError::Tls);
         }
         // What may not be asked for is known before anything is sent.
-        self.with_request(&url, |request| request.encode())?;
+        self.with_request(&url, &self.settings, |request| request.encode())?;
         self.open(wrap(self.reach(&url)?), &url)
     }
 
@@ -236,25 +243,29 @@ impl ClientBuilder {
         url: &Url<'_>,
     ) -> Result<Client<T, S>, ConnectError> {
         let settings = Arc::new(Settings { mode: T::MODE, ..self.settings.clone() });
+        settings.check_extensions()?;
         let mut buffer = vec![0; READ_BUFFER].into_boxed_slice();
         let until = deadline(settings.timeouts.handshake);
-        let (accepted, unread) = self.with_request(url, |request| {
+        let (accepted, unread) = self.with_request(url, &settings, |request| {
             Opening { stream: &mut stream, until }.run(request, &settings, &mut buffer)
         })?;
 
         let now = Instant::now();
         let mut connection = Connection::client(Arc::clone(&settings), rand::random(), now);
         connection.upgrade(settings, now);
-        if let Some(agreed) = accepted.deflate {
-            connection.agree(agreed, None);
-        }
+        connection.agree_on(accepted.terms);
         let wire = Wire { stream, shared: Arc::new(Shared::new(connection)) };
         let receiver = Receiver::new(wire, buffer, unread, self.read_timeout);
         Ok(Client { receiver, protocol: accepted.protocol, headers: accepted.headers })
     }
 
     /// What is asked of `url`, with a nonce of its own (§4.1).
-    fn with_request<R>(&self, url: &Url<'_>, run: impl FnOnce(&ClientRequest<'_>) -> R) -> R {
+    fn with_request<R>(
+        &self,
+        url: &Url<'_>,
+        settings: &Settings,
+        run: impl FnOnce(&ClientRequest<'_>) -> R,
+    ) -> R {
         let protocols: Vec<_> = self.protocols.iter().map(String::as_str).collect();
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -263,19 +274,9 @@ impl ClientBuilder {
             target: &url.target,
             nonce: rand::random(),
             protocols: &protocols,
-            extensions: &self.offers(),
+            extensions: &settings.offers(),
             headers: &headers,
         })
-    }
-
-    #[cfg(feature = "deflate")]
-    fn offers(&self) -> Vec<Offer<'static>> {
-        self.settings.deflate.as_ref().map(Deflate::offers).unwrap_or_default()
-    }
-
-    #[cfg(not(feature = "deflate"))]
-    fn offers(&self) -> Vec<Offer<'static>> {
-        Vec::new()
     }
 }
 

@@ -3,7 +3,11 @@
 use std::{fmt, io};
 
 use super::{text::escape, url::UrlError};
-use crate::protocol::handshake::{EncodeError, HandshakeError, ResponseError};
+use crate::protocol::{
+    connection::Refused,
+    extension::Conflict,
+    handshake::{EncodeError, HandshakeError, ResponseError},
+};
 
 /// There is no connection.
 ///
@@ -34,9 +38,10 @@ pub enum ConnectError {
     Refused(Box<Refusal>),
     /// The server agrees, but not to what was asked for (§4.1).
     Response(ResponseError),
-    /// The server's answer to the offer of compression is none to that offer (RFC 7692 §7.1).
-    #[cfg(feature = "deflate")]
-    Deflate(crate::protocol::extension::deflate::Unacceptable),
+    /// The server's answer to the offers of extensions is none to them (§4.1, RFC 7692 §7.1).
+    Extensions(Refused),
+    /// Two of the extensions that are to be offered do not go together.
+    Conflict(Conflict),
 }
 
 impl ConnectError {
@@ -55,8 +60,7 @@ impl ConnectError {
             Self::Url(_) | Self::Tls | Self::Request(_) | Self::Head(_) | Self::Response(_) => {
                 false
             }
-            #[cfg(feature = "deflate")]
-            Self::Deflate(_) => false,
+            Self::Extensions(_) | Self::Conflict(_) => false,
         }
     }
 }
@@ -81,8 +85,8 @@ impl fmt::Display for ConnectError {
             Self::Head(error) => write!(f, "the server's answer breaks a rule: {error}"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Response(error) => error.fmt(f),
-            #[cfg(feature = "deflate")]
-            Self::Deflate(error) => error.fmt(f),
+            Self::Extensions(error) => error.fmt(f),
+            Self::Conflict(error) => error.fmt(f),
         }
     }
 }
@@ -104,6 +108,18 @@ impl From<EncodeError> for ConnectError {
 impl From<HandshakeError> for ConnectError {
     fn from(error: HandshakeError) -> Self {
         Self::Head(error)
+    }
+}
+
+impl From<Refused> for ConnectError {
+    fn from(error: Refused) -> Self {
+        Self::Extensions(error)
+    }
+}
+
+impl From<Conflict> for ConnectError {
+    fn from(error: Conflict) -> Self {
+        Self::Conflict(error)
     }
 }
 

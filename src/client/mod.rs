@@ -72,6 +72,7 @@ use std::{
     fmt, io,
     marker::PhantomData,
     net::TcpStream,
+    slice,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -91,7 +92,7 @@ use crate::{
         close::{CloseCode, CloseReason},
         connection::State,
         error::SendError,
-        extension::deflate::Agreed,
+        extension::{self, Offer, deflate::Agreed},
     },
 };
 
@@ -130,6 +131,13 @@ impl<T: Received, S: Stream> Client<T, S> {
     /// The headers of the server's answer, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// The extensions that were agreed on, each as it stands in the header, such as
+    /// `permessage-deflate; server_no_context_takeover` (§9.1).
+    pub fn extensions(&self) -> Vec<String> {
+        let text = |offer: &Offer<'_>| extension::encode(slice::from_ref(offer));
+        self.receiver.wire.shared.lock().connection.extensions().iter().map(text).collect()
     }
 
     /// What was agreed on compression (RFC 7692).

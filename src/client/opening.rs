@@ -14,8 +14,7 @@ use super::{
     stream::{Stream, is_timeout},
 };
 use crate::protocol::{
-    connection::Settings,
-    extension::{Offer, deflate::Agreed},
+    connection::{Settings, Terms},
     handshake::{ClientRequest, HeadReader, Response},
 };
 
@@ -24,7 +23,7 @@ use crate::protocol::{
 pub(super) struct Accepted {
     pub protocol: Option<String>,
     pub headers: Vec<(String, Vec<u8>)>,
-    pub deflate: Option<Agreed>,
+    pub terms: Terms,
 }
 
 /// A stream with a deadline.
@@ -60,7 +59,7 @@ impl<S: Stream> Opening<'_, S> {
             let agreement = response.verify(request)?;
             let accepted = Accepted {
                 protocol: agreement.protocol.map(str::to_owned),
-                deflate: accept_deflate(settings, &agreement.extensions)?,
+                terms: settings.accept(&agreement.extensions)?,
                 headers: owned(&response),
             };
             return Ok((accepted, rest));
@@ -152,27 +151,4 @@ fn check(error: io::Error) -> Result<(), ConnectError> {
 
 fn owned(response: &Response<'_>) -> Vec<(String, Vec<u8>)> {
     response.headers.iter().map(|&(name, value)| (name.to_owned(), value.to_vec())).collect()
-}
-
-/// What the server's extensions come to: only such as were offered are there.
-#[cfg(feature = "deflate")]
-fn accept_deflate(
-    settings: &Settings,
-    extensions: &[Offer<'_>],
-) -> Result<Option<Agreed>, ConnectError> {
-    use crate::protocol::handshake::ResponseError;
-
-    match (&settings.deflate, extensions) {
-        (_, []) => Ok(None),
-        (Some(deflate), [response]) => {
-            deflate.accept(response).map(Some).map_err(ConnectError::Deflate)
-        }
-        // RFC 7692 §5.1: one offer is accepted, not two.
-        _ => Err(ResponseError::Extensions.into()),
-    }
-}
-
-#[cfg(not(feature = "deflate"))]
-fn accept_deflate(_: &Settings, _: &[Offer<'_>]) -> Result<Option<Agreed>, ConnectError> {
-    Ok(None)
 }

@@ -332,8 +332,11 @@ impl<U: Unit> Channel<U> {
         let next = || self.orders.borrow_mut().pop_front();
         for order in iter::from_fn(next) {
             match order {
-                // It fails only where the connection is closing already.
-                Order::Send(message) => _ = peer.send(message),
+                // It fails only where somebody else has closed the connection: senders learn of that now.
+                Order::Send(message) => {
+                    let is_sent = peer.send(message).is_ok();
+                    self.is_closing.set(self.is_closing.get() || !is_sent);
+                }
                 Order::Call(call) => call(peer),
             }
         }

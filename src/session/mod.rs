@@ -127,7 +127,8 @@ impl Sender {
     /// Sends a message, once the peer has room for it. It leaves when the worker's turn ends.
     ///
     /// # Errors
-    /// [`SendError::NotOpen`] once either side has closed.
+    /// [`SendError::NotOpen`] once either side has closed. A message that crosses with a Close from
+    /// elsewhere, such as a [handle](Self::handle)'s, is dropped without one; those after it are not.
     pub fn send<'m>(
         &self,
         message: impl Into<Message<'m>>,

@@ -136,7 +136,7 @@ fn who_answers_an_offer_of_compression_with_something_else_is_given_up() {
         assert!(
             matches!(
                 error,
-                ConnectError::Deflate(_) | ConnectError::Response(ResponseError::Extensions)
+                ConnectError::Extensions(_) | ConnectError::Response(ResponseError::Extensions)
             ),
             "{answer}: {error}"
         );
