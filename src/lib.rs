@@ -40,13 +40,16 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
+//! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, the only room that knows mio |
+//! | [`client`] | the same engine from the other side: blocking, without a runtime |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
 //! | [`session`] | the sequential face of a service: `async fn(Session)`, one task a connection |
 //! | `cookie` | signed cookies (feature `cookies`) |
 //! | [`chat`] | people and words: rooms, members, history, commands |
 //! | [`web`] | the page that the chat is used from |
+//! | [`testing`] | tests without a network: a server and its clients in memory |
 //!
 //! ```text
 //! socket ─bytes→ frame ─frames→ message ─messages→ connection ─events──→ service ─→ chat
@@ -54,11 +57,14 @@
 //! ```
 //!
 //! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server`,
-//! `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is named.
+//! `client`, `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is
+//! named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod chat;
+pub mod client;
+pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
 pub mod protocol;
@@ -67,6 +73,7 @@ pub mod server;
 pub mod service;
 pub mod session;
 mod slab;
+pub mod testing;
 pub mod web;
 
 pub use protocol::{
@@ -81,7 +88,7 @@ pub use protocol::{
 pub use router::{Accept, Origins, Route, Router};
 pub use server::{Server, ServerBuilder, Stopper};
 pub use service::{
-    Answer, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
+    Answer, Lag, OwnedRequest, Peer, PeerHandle, PeerId, PublishError, Request, Service, Topic,
     TopicDeflate,
 };
 pub use session::{RawSession, Session};

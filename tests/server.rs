@@ -2,8 +2,6 @@
 
 mod support;
 
-#[path = "server/builder.rs"]
-mod builder;
 #[path = "server/closing.rs"]
 mod closing;
 #[cfg(feature = "deflate")]
@@ -11,14 +9,10 @@ mod closing;
 mod cohort;
 #[path = "server/deadlines.rs"]
 mod deadlines;
-#[path = "server/faults.rs"]
-mod faults;
 #[path = "server/flow.rs"]
 mod flow;
 #[path = "server/limits.rs"]
 mod limits;
-#[path = "server/opening.rs"]
-mod opening;
 #[path = "server/topics.rs"]
 mod topics;
 

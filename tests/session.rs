@@ -105,6 +105,34 @@ fn the_first_cause_of_the_end_is_known_and_the_handler_goes_on() {
 }
 
 #[test]
+fn who_has_gone_is_noticed_though_nobody_receives() {
+    let (tell, told) = mpsc::channel();
+    let handler = move |session: Session| {
+        let tell = tell.clone();
+        async move {
+            tell.send(session.ended().await.code).unwrap();
+            Ok(())
+        }
+    };
+    let server =
+        start(Server::builder().websocket("/", handler).ping_period(Duration::from_millis(100)));
+    let mut socket = open(server.addr);
+    socket.write_all(upgrade("/").as_bytes()).unwrap();
+    // More than waits for a session, so that the server reads no further and never meets the end.
+    for _ in 0..3 {
+        socket.write_all(&masked(0x82, &[7; 40 << 10])).unwrap();
+    }
+    // What the server has sent is read, as a socket that is closed before resets TCP at once.
+    let mut answer = [0; 1024];
+    while !answer.ends_with(b"\r\n\r\n") {
+        let len = std::io::Read::read(&mut socket, &mut answer).unwrap();
+        answer.rotate_left(len);
+    }
+    drop(socket);
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(CloseCode::ABNORMAL));
+}
+
+#[test]
 fn what_a_session_does_not_receive_stays_with_its_peer() {
     let gate = Arc::new(Mutex::new(Vec::new()));
     let waiting = Arc::clone(&gate);

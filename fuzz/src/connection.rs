@@ -158,7 +158,7 @@ impl Run {
         connection.upgrade(self.settings.clone(), now);
         let offers = "permessage-deflate; client_max_window_bits, x-first, x-second";
         let offers = extension::parse([offers.as_bytes()]).expect("they are legal");
-        connection.agree_on(self.settings.answer(&offers, &Takeovers::default()).1);
+        connection.agree_on(self.settings.answer(&offers, &Takeovers::default()));
         if self.close_first {
             connection.close(CloseCode::NORMAL, "enough", now, output).expect("it is open");
         }

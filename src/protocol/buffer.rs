@@ -234,6 +234,20 @@ impl Payload<'_> {
     }
 }
 
+impl Payload<'_> {
+    /// As [`into_owned`](Self::into_owned), in a buffer of the `pool`'s.
+    pub fn into_owned_in(self, pool: &mut Pool) -> Payload<'static> {
+        Payload::Owned(match self {
+            Self::Borrowed(bytes) => {
+                let mut buffer = pool.take(bytes.len());
+                buffer.append(bytes, pool);
+                buffer
+            }
+            Self::Owned(buffer) => buffer,
+        })
+    }
+}
+
 impl Deref for Payload<'_> {
     type Target = [u8];
 

@@ -62,6 +62,18 @@ impl<'a> Message<'a> {
     }
 }
 
+impl Message<'_> {
+    /// As [`into_owned`](Self::into_owned), in a buffer of the `pool`'s.
+    pub fn into_owned_in(self, pool: &mut Pool) -> Message<'static> {
+        match self {
+            Self::Text(text) => {
+                Message::Text(Text::checked(text.into_payload().into_owned_in(pool)))
+            }
+            Self::Binary(bytes) => Message::Binary(bytes.into_owned_in(pool)),
+        }
+    }
+}
+
 impl<'a> From<&'a str> for Message<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(text.into())

@@ -9,7 +9,6 @@ use super::Routed;
 use crate::{
     protocol::{
         connection::{Settings, Terms},
-        extension,
         handshake::ServerResponse,
     },
     service::{Answer, Service},
@@ -111,8 +110,6 @@ pub(super) enum Decision {
 pub struct Opening {
     pub(super) key: Box<str>,
     pub(super) protocol: Option<Box<str>>,
-    /// The response's header, which is empty where there are none.
-    pub(super) extensions: Box<str>,
     pub(super) settings: Arc<Settings>,
     pub(super) terms: Terms,
 }
@@ -126,21 +123,18 @@ impl Opening {
             Err(answer) => return Routed::answer(&answer, false),
         };
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
-        let agreed = (!self.extensions.is_empty()).then_some(self.extensions.as_bytes());
-        let Ok(extensions) = extension::parse(agreed) else {
-            return Routed::answer(
-                &Answer::text(500, "an extension has no legal parameters"),
-                false,
-            );
+        let response = ServerResponse {
+            key: &self.key,
+            protocol: self.protocol.as_deref(),
+            extensions: &self.terms.response(),
+            headers: &headers,
         };
-        let (key, protocol) = (&self.key, self.protocol.as_deref());
-        let response = ServerResponse { key, protocol, extensions: &extensions, headers: &headers };
         match response.encode() {
             Ok(response) => {
                 let Self { settings, terms, .. } = self;
                 Routed::Upgrade { response, service, settings, terms }
             }
-            // The key and the subprotocol are legal, so it is one of its headers.
+            // The key, the subprotocol and the extensions are legal, so it is one of its headers.
             Err(error) => {
                 let text = format!("this server met a fault of its own: {error}");
                 Routed::answer(&Answer::text(500, text), false)

@@ -22,7 +22,7 @@ use crate::{
     protocol::{
         connection::{Mode, Settings, Terms},
         extension::{
-            self, Conflict, Extensions,
+            Conflict, Extensions,
             deflate::{Deflate, Takeovers},
             is_token,
         },
@@ -527,11 +527,10 @@ impl Routes {
             .find_map(|socket| socket.take(upgrade))
             .ok_or_else(|| no_protocol(sockets.iter().flat_map(|socket| &socket.protocols)))?;
         let opening = || {
-            let settings = &socket.settings;
-            let (extensions, terms) = settings.answer(&upgrade.extensions, &self.takeovers);
-            let extensions = extension::encode(&extensions).into();
+            let settings = Arc::clone(&socket.settings);
+            let terms = settings.answer(&upgrade.extensions, &self.takeovers);
             let (key, protocol) = (upgrade.key.into(), protocol.map(Into::into));
-            Opening { key, protocol, extensions, settings: Arc::clone(settings), terms }
+            Opening { key, protocol, settings, terms }
         };
         match (socket.make)(&Request::new(head, params, addr, protocol)) {
             Decision::Now(Err(answer)) => Err(answer),

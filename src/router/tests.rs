@@ -693,6 +693,15 @@ mod compression {
         assert_eq!(answered(&with, "/default", eight), None, "a declined offer is no refusal");
     }
 
+    /// A connection for this upgrade, and whether its server may take over.
+    fn takes_over(routed: Routed) -> (bool, Connection) {
+        let Routed::Upgrade { terms, settings, .. } = routed else { panic!("no upgrade") };
+        let mut connection = Connection::server(settings.clone(), Instant::now());
+        connection.upgrade(settings, Instant::now());
+        connection.agree_on(terms);
+        (connection.agreed().expect("compression").server_takeover, connection)
+    }
+
     #[test]
     fn takeover_is_granted_to_so_many_at_once() {
         let deflate = Deflate {
@@ -703,15 +712,7 @@ mod compression {
         };
         let routes = routes(Some(deflate));
         let head = format!("GET /default HTTP/1.1\r\nHost: a\r\n{UPGRADE}{OFFER}\r\n");
-        let open = || match super::route(&routes, &head) {
-            Routed::Upgrade { terms, settings, .. } => {
-                let mut connection = Connection::server(settings.clone(), Instant::now());
-                connection.upgrade(settings, Instant::now());
-                connection.agree_on(terms);
-                (connection.agreed().expect("compression").server_takeover, connection)
-            }
-            Routed::Answer { .. } | Routed::Later { .. } => panic!("no upgrade"),
-        };
+        let open = || takes_over(super::route(&routes, &head));
         let granted: Vec<_> = (0..4).map(|_| open()).collect();
         let flags: Vec<_> = granted.iter().map(|(granted, _)| *granted).collect();
         assert_eq!(flags, [true, true, false, false]);
@@ -731,15 +732,7 @@ mod compression {
             Routed::Later { opening, .. } => opening,
             _ => panic!("it is decided at once"),
         };
-        let takes_over = |opening: Opening| match opening.finish(Quiet.into_service()) {
-            Routed::Upgrade { terms, settings, .. } => {
-                let mut connection = Connection::server(settings.clone(), Instant::now());
-                connection.upgrade(settings, Instant::now());
-                connection.agree_on(terms);
-                connection.agreed().expect("compression").server_takeover
-            }
-            _ => panic!("no compression"),
-        };
+        let takes_over = |opening: Opening| takes_over(opening.finish(Quiet.into_service())).0;
         let first = open();
         assert!(!takes_over(open()));
         assert_eq!(seen(first.finish(Err(Answer::text(403, "no")))).status, 403);

@@ -58,16 +58,16 @@ pub(crate) struct Switchboard<S> {
 }
 
 /// What has become of a socket.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Readiness {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readiness {
     /// There is something to read, an end or an error among it.
-    pub(crate) readable: bool,
+    pub readable: bool,
     /// It takes something again, or never will.
-    pub(crate) writable: bool,
+    pub writable: bool,
     /// The peer has closed its side.
-    pub(crate) read_closed: bool,
+    pub read_closed: bool,
     /// The socket is in error.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// Something the application wants done at times.
@@ -104,6 +104,7 @@ impl<S: Socket> Switchboard<S> {
     /// Moves the clock.
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.context.now = now;
+        self.context.tasks.set_now(now);
     }
 
     /// Makes its tasks those of this thread until what is given is dropped.
@@ -435,7 +436,7 @@ impl<S: Socket> Switchboard<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        self.context.tasks.set_now(now);
+        self.context.tasks.expire();
         while let Some((tick, keys)) = self.context.timers.pop(now) {
             for &key in &keys {
                 // An entry that another one has overtaken is stale.
@@ -473,6 +474,7 @@ impl<S: Socket> Switchboard<S> {
         match peer.link.connection.state() {
             State::Open if passed && !peer.link.is_heard() => {
                 peer.link.connection.excuse_silence(now);
+                peer.link.probe(&mut self.context);
                 peer.link.arm(&mut self.context);
             }
             State::Open if passed => {

@@ -217,6 +217,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.link.connection.close(code, reason, now, &mut self.context.output)
     }
 
+    fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        message.into_owned_in(&mut self.context.pool)
+    }
+
     fn subscribe(&mut self, topic: &Topic) -> u64 {
         if let Some(after) = self.hears(topic) {
             return after;
@@ -248,6 +252,10 @@ impl<S: Socket> Outgoing for Call<'_, S> {
             self.link.hearing = None;
         }
         self.link.lend_window();
+    }
+
+    fn missed(&mut self, topic: &Topic) -> u64 {
+        self.link.hearing.as_mut().map_or(0, |hearing| hearing.take_missed(topic))
     }
 
     fn pause_reading(&mut self) {

@@ -17,6 +17,8 @@ pub struct Counters {
     pub accept_pauses: Count,
     /// Connections closed with 1013, as they did not keep up.
     pub slow: Count,
+    /// Publications left out for members that did not keep up, as their topics say so.
+    pub skipped: Count,
     /// Messages, Pings and Closes from other threads for connections that had ended.
     pub undelivered: Count,
     /// Publications sent to a member compressed by themselves.

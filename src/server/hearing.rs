@@ -1,5 +1,7 @@
 //! What one connection hears: its subscriptions, and the ear they share.
 
+use std::mem;
+
 use super::{context::Context, topics::Subscription};
 use crate::service::{Ear, Kind, Topic, TopicId};
 
@@ -33,6 +35,15 @@ impl Hearing {
         self.subscriptions.iter().find(|entry| entry.topic() == topic)
     }
 
+    fn find_mut(&mut self, topic: TopicId) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|entry| entry.topic().id() == topic)
+    }
+
+    /// How many publications of `topic` were missed since this was last asked.
+    pub(super) fn take_missed(&mut self, topic: &Topic) -> u64 {
+        self.find_mut(topic.id()).map_or(0, |subscription| mem::take(&mut subscription.missed))
+    }
+
     pub(super) fn add(&mut self, subscription: Subscription) {
         self.subscriptions.push(subscription);
     }
@@ -57,7 +68,7 @@ impl Hearing {
 
     /// The ear has heard something: the topics learn what it can take from now on.
     pub(super) fn set_ear(&mut self, ear: Ear) {
-        let before = std::mem::replace(&mut self.ear, ear);
+        let before = mem::replace(&mut self.ear, ear);
         if ear.cohort() == before.cohort() {
             return;
         }
@@ -69,17 +80,19 @@ impl Hearing {
         }
     }
 
-    /// The connection has missed publications of `topic`.
-    pub(super) fn miss(&mut self, topic: TopicId) {
+    /// The connection has missed `count` publications of `topic`.
+    pub(super) fn miss(&mut self, topic: TopicId, count: usize) {
+        if let Some(subscription) = self.find_mut(topic) {
+            subscription.missed += count as u64;
+        }
         let mut ear = self.ear;
         ear.miss(topic);
         let is_out = ear == self.ear;
         self.set_ear(ear);
         // The topic may think that it came in with what it has missed.
         if is_out
-            && let Some(subscription) =
-                self.subscriptions.iter_mut().find(|entry| entry.topic().id() == topic)
-            && self.ear.kind(subscription.topic()) == Kind::Cohort
+            && let Some(subscription) = self.find_mut(topic)
+            && ear.kind(subscription.topic()) == Kind::Cohort
         {
             subscription.recount(Kind::Cohort);
         }

@@ -19,6 +19,7 @@ mod serve;
 mod socket;
 mod timers;
 mod topics;
+mod unbound;
 mod worker;
 
 use std::{
@@ -33,11 +34,15 @@ use std::{
 };
 
 use accept::Acceptor;
-use board::{Job, Switchboard};
+use board::Job;
+pub use board::Readiness;
+use board::Switchboard;
 pub use counters::{Count, Counters};
 use mailbox::{Admission, Mailbox};
 use mio::{Poll, Waker, net::TcpListener};
-use socket2::{Domain, Socket, Type};
+pub use socket::Socket;
+use socket2::{Domain, Type};
+pub use unbound::Unbound;
 use worker::{WAKER, Worker};
 
 use crate::{
@@ -302,18 +307,12 @@ impl ServerBuilder {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide, one is malformed, or two
     /// extensions do not go together.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
-        let Self { limits, timeouts, deflate, extensions, .. } = self;
-        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate, extensions };
-        let routes = self
-            .router
-            .build(defaults)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let routes = Arc::new(routes);
+        let (max_connections, workers) = (self.max_connections, self.workers);
+        let (routes, jobs) = self.build()?;
         let listener = bind_first(addr)?;
         let addr = listener.local_addr()?;
 
-        let count = self
-            .workers
+        let count = workers
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
             .max(1);
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
@@ -328,22 +327,27 @@ impl ServerBuilder {
                 })))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        let shared = Arc::new(Shared {
-            mailboxes,
-            open: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-            over_limit: AtomicUsize::new(0),
-            max_connections: self.max_connections,
-            counters: Arc::default(),
-        });
+        let shared = Arc::new(Shared::new(mailboxes, max_connections));
 
         Ok(Server {
             addr,
             polls,
             acceptor: Acceptor::new(listener, Arc::clone(&shared.counters)),
-            jobs: self.jobs,
+            jobs,
             routes,
             shared,
         })
+    }
+
+    /// What is served, and what is done at times.
+    fn build(self) -> io::Result<(Arc<Routes>, Vec<Job>)> {
+        let Self { limits, timeouts, deflate, extensions, .. } = self;
+        let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate, extensions };
+        let routes = self
+            .router
+            .build(defaults)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Ok((Arc::new(routes), self.jobs))
     }
 }
 
@@ -360,7 +364,7 @@ fn bind_first(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 /// A listener as mio and std make one, with a longer queue of connections that are not yet accepted.
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+    let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     // A port may be bound again while connections of the last process fade; on Windows the option
     // would let two processes share it.
     #[cfg(not(windows))]
@@ -381,6 +385,16 @@ impl Stopper {
 }
 
 impl Shared {
+    fn new(mailboxes: Vec<Arc<Mailbox>>, max_connections: usize) -> Self {
+        Self {
+            open: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            mailboxes,
+            over_limit: AtomicUsize::new(0),
+            max_connections,
+            counters: Arc::default(),
+        }
+    }
+
     /// The worker that the next connection goes to, and whether it is served; `None` where it is
     /// dropped.
     fn place(&self) -> Option<(u32, Admission)> {

@@ -21,7 +21,7 @@ use crate::{
         handshake::HeadReader,
     },
     router::{Opening, Verdict},
-    service::{Ear, PeerId, Service, Task},
+    service::{Ear, Lag, PeerId, Service, Task},
     slab::Key,
 };
 
@@ -348,9 +348,24 @@ impl<S: Socket> Link<S> {
 
     /// Whether enough has left since it was full; asked once, as it is not full any more then.
     pub(super) fn has_drained(&mut self) -> bool {
+        let limits = &self.connection.settings().limits;
+        let messages = self.outbox.as_ref().map_or(0, |outbox| outbox.messages());
         self.full
-            && self.backlog() <= self.connection.settings().limits.resume_reading
+            && self.backlog() <= limits.resume_reading
+            && messages <= limits.max_backlog_messages / 2
             && std::mem::replace(&mut self.full, false)
+    }
+
+    /// Sends a Ping to a peer that the application does not hear, whose answer would wait unread: a socket
+    /// that is closed at the other end refuses it, which is how its end is noticed.
+    pub(super) fn probe(&mut self, context: &mut Context) {
+        // Where something waits to be taken, that tells as much.
+        if self.is_flushed() {
+            let start = context.output.len();
+            // It fails only where the connection is not open any more.
+            self.connection.ping(&[], &mut context.output).ok();
+            self.leave(start, context);
+        }
     }
 
     // ---- publications --------------------------------------------------------------------------
@@ -359,11 +374,11 @@ impl<S: Socket> Link<S> {
     /// behind what waits.
     pub(super) fn publish(&mut self, news: &mut News, heard: u64, context: &mut Context) {
         if !self.connection.takes_published() || self.lost {
-            if let Some(hearing) = &mut self.hearing {
-                hearing.miss(news.topic());
-                self.lend_window();
-            }
-            return;
+            return self.miss(news, heard);
+        }
+        if news.lag() == Lag::Skip && self.is_behind() {
+            context.counters.skipped.add(news.after(heard).len() as u64);
+            return self.miss(news, heard);
         }
         if self.is_too_slow() {
             self.give_up_slow(context);
@@ -406,6 +421,22 @@ impl<S: Socket> Link<S> {
             }
             self.keep_waiting(outbox, context);
         }
+    }
+
+    /// Leaves out what follows the offset `heard` of `news`.
+    #[cold]
+    fn miss(&mut self, news: &News, heard: u64) {
+        if let Some(hearing) = &mut self.hearing {
+            hearing.miss(news.topic(), news.after(heard).len());
+            self.lend_window();
+        }
+    }
+
+    /// Whether so much waits that topics may skip it. Who has too many messages waiting is full too, so
+    /// that its application hears when it has drained.
+    fn is_behind(&mut self) -> bool {
+        self.full |= self.is_too_slow();
+        self.full
     }
 
     /// The same for a connection whose extensions change its frames: each has its own.

@@ -224,12 +224,13 @@ impl<'a, S: Socket> Serving<'a, S> {
     fn conclude(&mut self, decision: Decision) {
         let Decision { opening, verdict, task } = decision;
         drop(task);
+        // Before the application is called, as that may pause the reading itself.
+        self.link.resume(self.context);
         match verdict.take() {
             Some(verdict) => self.settle(opening.finish(verdict)),
             // The tasks have counted it.
             None => self.refuse_after_panic(),
         }
-        self.link.resume(self.context);
     }
 
     fn answer(&mut self, answer: &[u8], cause: CloseCause) {

@@ -10,7 +10,7 @@ use std::{
     thread::{self, ThreadId},
 };
 
-use crate::service::{Ear, Kind, Publication, Subscriber, Topic, TopicId};
+use crate::service::{Ear, Kind, Lag, Publication, Subscriber, Topic, TopicId};
 use crate::slab::Key;
 
 /// Memory for a batch's frames that is kept for the next batch: bytes.
@@ -61,6 +61,8 @@ impl Member {
 pub(super) struct Subscription {
     subscriber: Subscriber,
     place: u32,
+    /// Publications that the connection has missed since it last asked.
+    pub(super) missed: u64,
 }
 
 impl Subscription {
@@ -111,7 +113,7 @@ impl Topics {
                 (local.members.len() - 1) as u32
             }
         };
-        Subscription { subscriber, place }
+        Subscription { subscriber, place, missed: 0 }
     }
 
     pub(super) fn unsubscribe(&mut self, subscription: Subscription) {
@@ -256,6 +258,11 @@ impl News {
 
     pub(super) fn topic(&self) -> TopicId {
         self.publications[0].topic
+    }
+
+    /// What becomes of those who do not keep up.
+    pub(super) fn lag(&self) -> Lag {
+        self.publications[0].lag
     }
 
     /// What comes after the offset `heard`. Nearly always all of it: a member that joined or spoke in

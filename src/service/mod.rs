@@ -18,8 +18,8 @@ pub use answer::Answer;
 pub use request::{Headers, OwnedRequest, Param, Request};
 pub use tasks::{Alarm, Entered, Task, TaskId, Tasks};
 pub use topic::{
-    Compressions, Ear, Kind, Missed, Publication, PublishError, Subscriber, Topic, TopicDeflate,
-    TopicId,
+    Compressions, Ear, Kind, Lag, Missed, Publication, PublishError, Subscriber, Topic,
+    TopicDeflate, TopicId,
 };
 
 use crate::protocol::{
@@ -126,6 +126,18 @@ impl<'a> Peer<'a> {
         self.0.send(message.into())
     }
 
+    /// Sends `value` in JSON; [`Message::to_value`] reads what the peer sends.
+    ///
+    /// # Errors
+    /// [`SendValueError`](crate::convert::SendValueError); nothing is sent then.
+    #[cfg(feature = "json")]
+    pub fn send_as<T: serde::Serialize + ?Sized>(
+        &mut self,
+        value: &T,
+    ) -> Result<(), crate::convert::SendValueError> {
+        Ok(self.send(Message::from_value(value)?)?)
+    }
+
     /// Raw mode: sends one frame as it is, with its FIN and opcode; masking and length are filled in.
     ///
     /// # Errors
@@ -141,6 +153,11 @@ impl<'a> Peer<'a> {
     /// [`SendError::ControlTooLong`], [`SendError::NotOpen`].
     pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.0.ping(payload)
+    }
+
+    /// The message as something to keep, in memory that is the worker's again once it is sent.
+    pub fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        self.0.keep(message)
     }
 
     /// Starts the closing handshake with `code` and at most 123 bytes of `reason` (§7.1.2). What was
@@ -172,6 +189,12 @@ impl<'a> Peer<'a> {
     /// Hears nothing published to `topic` from now on; what was published before still arrives.
     pub fn unsubscribe(&mut self, topic: &Topic) {
         self.0.unsubscribe(topic);
+    }
+
+    /// How many publications of `topic` this peer has missed since this was last asked, as it did not keep
+    /// up ([`Lag::Skip`]), or in raw mode was between fragments; 0 where it is not subscribed.
+    pub fn missed(&mut self, topic: &Topic) -> u64 {
+        self.0.missed(topic)
     }
 
     /// Publishes to everyone subscribed to `topic`, this peer included where it is; gives the offset.
@@ -235,9 +258,16 @@ pub trait Outgoing {
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError>;
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError>;
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError>;
+    fn keep(&mut self, message: Message<'_>) -> Message<'static> {
+        message.into_owned()
+    }
     fn subscribe(&mut self, topic: &Topic) -> u64;
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed>;
     fn unsubscribe(&mut self, topic: &Topic);
+    /// 0 by default.
+    fn missed(&mut self, _topic: &Topic) -> u64 {
+        0
+    }
     fn pause_reading(&mut self);
     fn resume_reading(&mut self);
     fn tasks(&self) -> Tasks;

@@ -10,7 +10,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt, iter,
+    fmt, iter, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     ptr,
@@ -48,8 +48,8 @@ struct Inner {
 pub struct TaskId(Key);
 
 struct Entry {
-    /// Elsewhere while it is polled.
-    future: Option<Future>,
+    /// The future and its waker; elsewhere while it is polled.
+    running: Option<(Future, Waker)>,
     bell: Arc<Bell>,
 }
 
@@ -103,7 +103,8 @@ impl Tasks {
         let key = self.0.table.borrow_mut().insert(|key| {
             let mailbox = Arc::clone(&self.0.mailbox);
             let bell = Bell { task: TaskId(key), rung: AtomicBool::new(true), mailbox };
-            Entry { future: Some(Box::pin(future)), bell: Arc::new(bell) }
+            let bell = Arc::new(bell);
+            Entry { running: Some((Box::pin(future), Arc::clone(&bell).into())), bell }
         });
         self.0.woken.borrow_mut().push_back(TaskId(key));
         Task { id: TaskId(key), tasks: Some(self.clone()) }
@@ -152,9 +153,14 @@ impl Tasks {
         [alarm, leaving].into_iter().flatten().min()
     }
 
-    /// Moves the clock: alarms that are due go off, and tasks are dropped whose time is up.
+    /// Moves the clock, before anything is polled or called in its time.
     pub fn set_now(&self, now: Instant) {
         self.0.now.set(now);
+    }
+
+    /// Has the alarms that are due go off, and drops the tasks whose time is up.
+    pub fn expire(&self) {
+        let now = self.now();
         let next_alarm = || {
             let mut alarms = self.0.alarms.borrow_mut();
             alarms.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
@@ -196,20 +202,18 @@ impl Tasks {
     }
 
     fn poll(&self, TaskId(key): TaskId) {
-        let Some((mut future, bell)) = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
-            // Whoever rings from here on is heard.
-            entry.bell.rung.store(false, Ordering::Release);
-            Some((entry.future.take()?, Arc::clone(&entry.bell)))
-        }) else {
-            return;
-        };
-        let waker = Waker::from(bell);
-        let mut context = Context::from_waker(&waker);
-        let polled = self.catch(|| future.as_mut().poll(&mut context));
+        let running = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
+            // Whoever rings from here on is heard. What those before have left is seen by the poll, which
+            // takes more than a store: that may come to pass behind what the poll reads.
+            entry.bell.rung.swap(false, Ordering::AcqRel);
+            entry.running.take()
+        });
+        let Some((mut future, waker)) = running else { return };
+        let polled = self.catch(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
         if let Some(Poll::Pending) = polled
             && let Some(entry) = self.0.table.borrow_mut().get_mut(key)
         {
-            entry.future = Some(future);
+            entry.running = Some((future, waker));
             return;
         }
         self.0.table.borrow_mut().remove(key);
@@ -327,9 +331,12 @@ pub struct Alarm {
 impl Alarm {
     /// Has `waker` called instead.
     pub fn set_waker(&self, waker: &Waker) {
-        if let Some(entry) = self.tasks.0.alarms.borrow_mut().get_mut(&self.entry) {
-            entry.clone_from(waker);
-        }
+        let mut alarms = self.tasks.0.alarms.borrow_mut();
+        let entry = alarms.get_mut(&self.entry).filter(|entry| !entry.will_wake(waker));
+        let before = entry.map(|entry| mem::replace(entry, waker.clone()));
+        // A waker may do anything at its end.
+        drop(alarms);
+        drop(before);
     }
 
     /// Whether its time has come.
@@ -340,7 +347,9 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        self.tasks.0.alarms.borrow_mut().remove(&self.entry);
+        let waker = self.tasks.0.alarms.borrow_mut().remove(&self.entry);
+        // A waker may do anything at its end.
+        drop(waker);
     }
 }
 
@@ -455,11 +464,44 @@ mod tests {
         drop(tasks.set_alarm(start + Duration::from_secs(1), &waker));
         assert_eq!(tasks.next_deadline(), Some(start + Duration::from_secs(2)));
         tasks.set_now(start + Duration::from_millis(1_999));
+        tasks.expire();
         tasks.run();
         assert_eq!((trace.polls.get(), alarm.is_due()), (1, false));
         tasks.set_now(start + Duration::from_secs(2));
+        tasks.expire();
         tasks.run();
         assert_eq!((trace.polls.get(), alarm.is_due()), (2, true));
+        assert_eq!(tasks.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_waker_may_end_another_alarm_at_its_own_end() {
+        /// Ends the alarms that are held when it is dropped.
+        struct Ends;
+
+        thread_local! {
+            static HELD: RefCell<Vec<Alarm>> = const { RefCell::new(Vec::new()) };
+        }
+
+        impl Wake for Ends {
+            fn wake(self: Arc<Self>) {}
+        }
+
+        impl Drop for Ends {
+            fn drop(&mut self) {
+                drop(HELD.take());
+            }
+        }
+
+        let (tasks, _) = tasks();
+        let at = tasks.now() + Duration::from_secs(1);
+        let hold = || HELD.with_borrow_mut(|held| held.push(tasks.set_alarm(at, Waker::noop())));
+        let waker = || Waker::from(Arc::new(Ends));
+        let alarm = tasks.set_alarm(at, &waker());
+        hold();
+        alarm.set_waker(&waker());
+        hold();
+        drop(alarm);
         assert_eq!(tasks.next_deadline(), None);
     }
 
@@ -475,6 +517,7 @@ mod tests {
         tasks.run();
         task.cancel_at(tasks.now() + Duration::from_secs(1));
         tasks.set_now(tasks.now() + Duration::from_secs(1));
+        tasks.expire();
         assert_eq!((tasks.len(), Rc::strong_count(&held)), (0, 1));
         assert_eq!(tasks.next_deadline(), None);
     }

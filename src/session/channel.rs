@@ -6,7 +6,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
-    future,
+    future, iter,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
@@ -25,7 +25,7 @@ use crate::{
 const MAX_UNREAD: usize = 64 << 10;
 
 /// What each message counts on top of its payload, as it costs that in memory even when empty.
-const OVERHEAD: usize = 128;
+const OVERHEAD: usize = 640;
 
 /// Bytes of orders from which on senders wait until these are carried out.
 const MAX_ORDERED: usize = 64 << 10;
@@ -42,7 +42,7 @@ impl Unit for Frame<'static> {}
 
 /// What a [`Unit`] is made of; nobody else can be one.
 pub trait Incoming: Sized + 'static {
-    fn from_message(_: Message<'_>) -> Option<Self> {
+    fn from_message(_: Message<'_>, _: &mut Peer<'_>) -> Option<Self> {
         None
     }
 
@@ -54,8 +54,8 @@ pub trait Incoming: Sized + 'static {
 }
 
 impl Incoming for Message<'static> {
-    fn from_message(message: Message<'_>) -> Option<Self> {
-        Some(message.into_owned())
+    fn from_message(message: Message<'_>, peer: &mut Peer<'_>) -> Option<Self> {
+        Some(peer.keep(message))
     }
 
     fn payload_len(&self) -> usize {
@@ -78,16 +78,21 @@ pub(super) struct Channel<U> {
     handle: PeerHandle,
     tasks: Tasks,
     request: OwnedRequest,
-    incoming: RefCell<VecDeque<U>>,
+    incoming: RefCell<Queue<U>>,
     /// Bytes in `incoming`, each unit with its overhead.
     unread: Cell<usize>,
-    orders: RefCell<VecDeque<Order>>,
+    orders: RefCell<Queue<Order>>,
     /// Bytes in `orders`.
     ordered: Cell<usize>,
-    receiver: Cell<Option<Waker>>,
-    /// Those that wait for room or for the end.
-    waiting: RefCell<Vec<Waker>>,
-    reason: OnceCell<CloseReason>,
+    /// Whose turn it is when something comes, where `is_awaited`.
+    receiver: RefCell<Option<Waker>>,
+    /// Those that wait for room or for the end, by their number.
+    waiting: RefCell<Vec<(u64, Waker)>>,
+    /// The number of the next one to wait.
+    next_waiter: Cell<u64>,
+    reason: OnceCell<Box<CloseReason>>,
+    /// A task waits for what comes.
+    is_awaited: Cell<bool>,
     /// The peer takes nothing for now.
     is_full: Cell<bool>,
     /// The service will be called.
@@ -125,8 +130,10 @@ impl<U: Unit> Channel<U> {
             unread: Cell::default(),
             orders: RefCell::default(),
             ordered: Cell::default(),
-            receiver: Cell::default(),
+            receiver: RefCell::default(),
+            is_awaited: Cell::default(),
             waiting: RefCell::default(),
+            next_waiter: Cell::default(),
             reason: OnceCell::new(),
             is_full: Cell::default(),
             is_called: Cell::default(),
@@ -149,7 +156,7 @@ impl<U: Unit> Channel<U> {
     }
 
     pub(super) fn close_reason(&self) -> Option<&CloseReason> {
-        self.reason.get()
+        self.reason.get().map(|reason| &**reason)
     }
 
     // ---- the task's side -----------------------------------------------------------------------
@@ -157,7 +164,7 @@ impl<U: Unit> Channel<U> {
     pub(super) fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Option<U>> {
         if let Some(unit) = self.incoming.borrow_mut().pop_front() {
             self.unread.set(self.unread.get() - unit.payload_len() - OVERHEAD);
-            if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+            if self.is_to_resume() {
                 self.call();
             }
             return Poll::Ready(Some(unit));
@@ -165,8 +172,16 @@ impl<U: Unit> Channel<U> {
         if self.reason.get().is_some() {
             return Poll::Ready(None);
         }
-        self.receiver.set(Some(context.waker().clone()));
+        self.is_awaited.set(true);
+        let wakes = |waker: &Waker| waker.will_wake(context.waker());
+        if !self.receiver.borrow().as_ref().is_some_and(wakes) {
+            self.receiver.replace(Some(context.waker().clone()));
+        }
         Poll::Pending
+    }
+
+    fn is_to_resume(&self) -> bool {
+        self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2
     }
 
     pub(super) fn stop_receiving(&self) {
@@ -179,19 +194,18 @@ impl<U: Unit> Channel<U> {
     }
 
     /// Leaves an order, once there is room.
-    pub(super) async fn order(&self, order: Order) -> Result<(), SendError> {
-        future::poll_fn(|context| {
-            let is_open = !self.is_closing.get() && self.reason.get().is_none();
-            let has_room = !self.is_full.get() && self.ordered.get() < MAX_ORDERED;
-            if is_open && !has_room {
-                self.wait(context);
-                return Poll::Pending;
+    pub(super) fn order(&self, order: Order) -> impl Future<Output = Result<(), SendError>> {
+        let (mut order, waiter) = (Some(order), self.waiter());
+        future::poll_fn(move |context| {
+            if self.is_closing.get() || self.reason.get().is_some() {
+                return Poll::Ready(Err(SendError::NotOpen));
             }
-            Poll::Ready(if is_open { Ok(()) } else { Err(SendError::NotOpen) })
+            if self.is_full.get() || self.ordered.get() >= MAX_ORDERED {
+                return waiter.wait(context);
+            }
+            self.push(order.take().expect("a future is not polled behind its end"));
+            Poll::Ready(Ok(()))
         })
-        .await?;
-        self.push(order);
-        Ok(())
     }
 
     /// Orders a call of the connection, and waits for what it gives.
@@ -202,13 +216,11 @@ impl<U: Unit> Channel<U> {
         let answer = Rc::<Cell<Option<T>>>::default();
         let tell = Rc::clone(&answer);
         self.order(Order::Call(Box::new(move |peer| tell.set(Some(call(peer)))))).await?;
+        let waiter = self.waiter();
         future::poll_fn(|context| match answer.take() {
             Some(answer) => Poll::Ready(Ok(answer)),
             None if self.reason.get().is_some() => Poll::Ready(Err(SendError::NotOpen)),
-            None => {
-                self.wait(context);
-                Poll::Pending
-            }
+            None => waiter.wait(context),
         })
         .await
     }
@@ -225,21 +237,18 @@ impl<U: Unit> Channel<U> {
 
     /// Waits for the end.
     pub(super) async fn ended(&self) -> &CloseReason {
-        future::poll_fn(|context| match self.reason.get() {
+        let waiter = self.waiter();
+        future::poll_fn(|context| match self.close_reason() {
             Some(reason) => Poll::Ready(reason),
-            None => {
-                self.wait(context);
-                Poll::Pending
-            }
+            None => waiter.wait(context),
         })
         .await
     }
 
-    fn wait(&self, context: &Context<'_>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            waiting.push(context.waker().clone());
-        }
+    fn waiter(&self) -> Waiter<'_> {
+        let number = self.next_waiter.get();
+        self.next_waiter.set(number + 1);
+        Waiter { waiting: &self.waiting, number }
     }
 
     fn push(&self, order: Order) {
@@ -263,14 +272,22 @@ impl<U: Unit> Channel<U> {
         }
         self.unread.set(self.unread.get() + unit.payload_len() + OVERHEAD);
         self.incoming.borrow_mut().push_back(unit);
+        // What the peer sent is answered before its next frame is looked at: that may be its Close, and
+        // nothing goes out behind the answer to that.
+        if self.is_awaited.get() {
+            self.run(|| self.wake_receiver(), peer);
+        }
         if self.unread.get() > MAX_UNREAD {
             self.is_paused.set(true);
             peer.pause_reading();
         }
-        // What the peer sent is answered before its next frame is looked at: that may be its Close, and
-        // nothing goes out behind the answer to that.
-        if let Some(receiver) = self.receiver.take() {
-            self.run(|| receiver.wake(), peer);
+    }
+
+    fn wake_receiver(&self) {
+        if self.is_awaited.replace(false)
+            && let Some(receiver) = &*self.receiver.borrow()
+        {
+            receiver.wake_by_ref();
         }
     }
 
@@ -279,16 +296,25 @@ impl<U: Unit> Channel<U> {
         let was_called = self.is_called.replace(true);
         let done = self.tasks.run_woken_by(wake);
         for _ in 0..MAX_ROUNDS {
-            if self.orders.borrow().is_empty() {
+            if !self.wants_call() {
                 break;
             }
-            self.tasks.run_woken_by(|| self.obey(peer));
+            let somebody_waits = !self.waiting.borrow().is_empty();
+            if somebody_waits {
+                self.tasks.run_woken_by(|| self.obey(peer));
+            } else {
+                self.obey(peer);
+            }
         }
         self.is_called.set(was_called);
-        if !self.orders.borrow().is_empty() {
+        if self.wants_call() {
             self.call();
         }
         done
+    }
+
+    fn wants_call(&self) -> bool {
+        !self.orders.borrow().is_empty() || self.is_to_resume()
     }
 
     /// The service is called.
@@ -299,17 +325,16 @@ impl<U: Unit> Channel<U> {
 
     /// Carries out what was ordered.
     fn obey(&self, peer: &mut Peer<'_>) {
-        if self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2 {
+        if self.is_to_resume() {
             self.is_paused.set(false);
             peer.resume_reading();
         }
-        loop {
-            let order = self.orders.borrow_mut().pop_front();
+        let next = || self.orders.borrow_mut().pop_front();
+        for order in iter::from_fn(next) {
             match order {
                 // It fails only where the connection is closing already.
-                Some(Order::Send(message)) => _ = peer.send(message),
-                Some(Order::Call(call)) => call(peer),
-                None => break,
+                Order::Send(message) => _ = peer.send(message),
+                Order::Call(call) => call(peer),
             }
         }
         self.ordered.set(0);
@@ -319,15 +344,147 @@ impl<U: Unit> Channel<U> {
 
     /// The connection has ended.
     pub(super) fn end(&self, reason: &CloseReason) {
-        self.reason.get_or_init(|| reason.clone());
+        self.reason.get_or_init(|| reason.clone().into());
         self.orders.take();
         self.wake_waiting();
-        if let Some(receiver) = self.receiver.take() {
-            receiver.wake();
-        }
+        self.wake_receiver();
     }
 
     fn wake_waiting(&self) {
-        self.waiting.take().into_iter().for_each(Waker::wake);
+        if !self.waiting.borrow().is_empty() {
+            self.waiting.take().into_iter().for_each(|(_, waker)| waker.wake());
+        }
+    }
+}
+
+/// Somebody who may come to wait for room or for the end; once this is dropped, they do not.
+struct Waiter<'c> {
+    waiting: &'c RefCell<Vec<(u64, Waker)>>,
+    number: u64,
+}
+
+impl Waiter<'_> {
+    fn wait<T>(&self, context: &Context<'_>) -> Poll<T> {
+        let before = self.leave();
+        let waker = before.filter(|waker| waker.will_wake(context.waker()));
+        let waker = waker.unwrap_or_else(|| context.waker().clone());
+        self.waiting.borrow_mut().push((self.number, waker));
+        Poll::Pending
+    }
+
+    /// What was to wake them, where they wait.
+    fn leave(&self) -> Option<Waker> {
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.iter().position(|&(number, _)| number == self.number)?;
+        Some(waiting.swap_remove(at).1)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // What a waker's own end does, it does behind the borrow.
+        drop(self.leave());
+    }
+}
+
+/// A queue that most often holds one thing at most, and no memory at rest.
+struct Queue<T> {
+    first: Option<T>,
+    rest: VecDeque<T>,
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { first: None, rest: VecDeque::new() }
+    }
+}
+
+impl<T> Queue<T> {
+    fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn push_back(&mut self, value: T) {
+        if self.is_empty() {
+            self.first = Some(value);
+        } else {
+            self.rest.push_back(value);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<T> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let value = self.rest.pop_front();
+        if value.is_some() && self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::{Arc, mpsc},
+        task::Wake,
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{Server, Session, testing};
+
+    /// Wakes nobody.
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn who_waits_no_more_leaves_nothing_behind() {
+        let (tell, left) = mpsc::channel();
+        let builder = Server::builder().websocket("/", move |session: Session| {
+            let tell = tell.clone();
+            async move {
+                let nobody = Arc::new(Nobody);
+                for _ in 0..100 {
+                    let waker = Waker::from(Arc::clone(&nobody));
+                    let ended = pin!(session.ended());
+                    assert!(ended.poll(&mut Context::from_waker(&waker)).is_pending());
+                }
+                tell.send(Arc::strong_count(&nobody) - 1).unwrap();
+                session.ended().await;
+                Ok(())
+            }
+        });
+        let server = testing::Server::new(builder);
+        let client = server.connect("/").unwrap();
+        assert_eq!(left.try_recv(), Ok(0));
+        drop(client);
+        server.advance(Duration::ZERO);
+        assert_eq!(server.connections(), 0, "who waits still is woken");
+    }
+
+    #[test]
+    fn a_queue_keeps_the_order_and_no_memory() {
+        let mut queue = Queue::default();
+        let mut expected = VecDeque::new();
+        for round in 0..1_000u32 {
+            // Grows and shrinks again and again.
+            if round.wrapping_mul(2_654_435_761) >> 16 & 7 < 4 + (round / 100 % 2) * 2 - 1 {
+                queue.push_back(round);
+                expected.push_back(round);
+            } else {
+                assert_eq!(queue.pop_front(), expected.pop_front());
+            }
+            assert_eq!(queue.is_empty(), expected.is_empty());
+        }
+        while let Some(value) = expected.pop_front() {
+            assert_eq!(queue.pop_front(), Some(value));
+        }
+        assert_eq!((queue.pop_front(), queue.rest.capacity()), (None, 0));
     }
 }

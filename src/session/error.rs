@@ -2,6 +2,8 @@
 
 use std::{error, fmt, result};
 
+use crate::protocol::error::SendError;
+
 /// What the handler of a session comes to. `Ok` closes its connection with 1000, an error with 1011.
 pub type Result<T = (), E = Error> = result::Result<T, E>;
 
@@ -15,6 +17,14 @@ impl Error {
     /// An error of no type of its own.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into().into())
+    }
+
+    /// Whether it is `wanted`, or comes from that.
+    pub(super) fn is(&self, wanted: &SendError) -> bool {
+        [Some(self.get()), self.get().source()]
+            .into_iter()
+            .flatten()
+            .any(|error| error.downcast_ref() == Some(wanted))
     }
 
     /// The error itself.

@@ -31,10 +31,11 @@
 //! # Bounds
 //!
 //! What the peer sends and the handler does not receive waits: 64 KiB of messages at most, each counted
-//! with 128 bytes on top, then the socket isn't read any more. What the handler sends waits too while the
+//! with 640 bytes on top, then the socket isn't read any more. What the handler sends waits too while the
 //! peer takes nothing: [`send`](Sender::send) returns once there is room again.
 
 mod channel;
+mod convert;
 mod error;
 mod serving;
 mod time;
@@ -127,8 +128,11 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError::NotOpen`] once either side has closed.
-    pub async fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.channel.order(Order::Send(message.into().into_owned())).await
+    pub fn send<'m>(
+        &self,
+        message: impl Into<Message<'m>>,
+    ) -> impl Future<Output = Result<(), SendError>> {
+        self.channel.order(Order::Send(message.into().into_owned()))
     }
 
     /// Sends a Ping with at most 125 bytes of `payload` (§5.5.2), beside those that the server sends by
@@ -228,6 +232,16 @@ impl<U: Unit> Sender<U> {
     pub async fn unsubscribe(&self, topic: &Topic) -> Result<(), SendError> {
         let topic = topic.clone();
         self.ask(move |peer| peer.unsubscribe(&topic)).await
+    }
+
+    /// How many publications of `topic` it has missed since this was last asked, as the peer did not keep
+    /// up ([`Lag::Skip`](crate::Lag::Skip)); told once the peer takes more again.
+    ///
+    /// # Errors
+    /// [`SendError::NotOpen`] once either side has closed.
+    pub async fn missed(&self, topic: &Topic) -> Result<u64, SendError> {
+        let topic = topic.clone();
+        self.ask(move |peer| peer.missed(&topic)).await
     }
 
     /// Starts a task beside the handler, on the same thread. It ends when what is given is dropped,

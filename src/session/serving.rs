@@ -73,7 +73,7 @@ where
     }
 
     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        self.receive(U::from_message(message), peer);
+        self.receive(U::from_message(message, peer), peer);
     }
 
     fn frame(&mut self, peer: &mut Peer<'_>, frame: Frame<'_>) {
@@ -104,9 +104,7 @@ impl<U: Unit> Ending<U> {
         match result {
             Ok(()) => self.0.close(CloseCode::NORMAL, ""),
             // The peer was the first.
-            Err(error) if error.get().downcast_ref() == Some(&SendError::NotOpen) => {
-                self.0.close(CloseCode::NORMAL, "");
-            }
+            Err(error) if error.is(&SendError::NotOpen) => self.0.close(CloseCode::NORMAL, ""),
             Err(error) => log::warn!("the session of {}: {error}", self.0.request().addr()),
         }
     }

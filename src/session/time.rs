@@ -39,8 +39,11 @@ pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Outp
 /// Ticks every `period` of at least a millisecond, for the first time at once. Ticks that nobody waited for
 /// are left out, and the next one comes when it would have.
 pub fn interval(period: Duration) -> Interval {
-    Interval { period: period.max(Duration::from_millis(1)), next: None }
+    Interval { period: period.clamp(Duration::from_millis(1), LONGEST), next: None }
 }
+
+/// What stands for a period that may be longer than the clock can tell: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What [`sleep`] gives.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 """Writes what the Autobahn suite is asked for, and tells what it found.
 
-    report.py spec REPORT_DIR URL CASE…     prints the spec that `wstest` takes
+    report.py spec REPORT_DIR URL CASE…     prints the spec that `wstest` takes for a server at URL
+    report.py clients REPORT_DIR URL CASE…  the same for clients that come to URL
     report.py summary REPORT_DIR STATUS     prints the findings of a run that ended with STATUS
 """
 
@@ -15,12 +16,20 @@ GOOD = {"OK", "INFORMATIONAL"}
 
 
 def spec(report_dir, url, *cases):
+    tell_spec(report_dir, {"servers": [{"agent": AGENT, "url": url}]}, cases)
+
+
+def clients(report_dir, url, *cases):
+    tell_spec(report_dir, {"url": url}, cases)
+
+
+def tell_spec(report_dir, ends, cases):
     wanted = [case for case in cases if not case.startswith("!")]
     unwanted = [case[1:] for case in cases if case.startswith("!")]
     json.dump(
         {
+            **ends,
             "outdir": report_dir,
-            "servers": [{"agent": AGENT, "url": url}],
             "cases": wanted or ["*"],
             "exclude-cases": unwanted,
             "exclude-agent-cases": {},
@@ -104,4 +113,4 @@ def why(report_dir, result):
 
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    sys.exit({"spec": spec, "summary": summary}[task](*arguments))
+    sys.exit({"spec": spec, "clients": clients, "summary": summary}[task](*arguments))

@@ -3,19 +3,15 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
 
-use chinwag::{
-    CloseCode, CloseReason, Message, Peer, Request, Router, Server, Service,
-    protocol::limits::Timeouts,
-};
+use chinwag::{CloseCode, Message, Peer, Request, Router, Server, protocol::limits::Timeouts};
 
 use crate::{
     Does, echo, echo_router,
-    support::{DEADLINE, Running, Said, eventually, frames, masked, open, upgrade},
+    support::{Running, Said, eventually, frames, masked, open, upgrade},
 };
 
 #[test]
@@ -71,38 +67,6 @@ fn a_refused_request_hears_why_although_it_has_sent_megabytes() {
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     writer.join().unwrap().unwrap();
-}
-
-#[test]
-fn a_service_closes_and_hears_the_end_once() {
-    struct Bye(mpsc::Sender<CloseReason>);
-
-    impl Service for Bye {
-        fn message(&mut self, peer: &mut Peer<'_>, _: Message<'_>) {
-            peer.send("last").unwrap();
-            peer.close(CloseCode(4001), "bye").unwrap();
-            assert!(peer.send("too late").is_err());
-            assert!(peer.ping(b"").is_err());
-        }
-
-        fn closed(&mut self, reason: &CloseReason) {
-            self.0.send(reason.clone()).unwrap();
-        }
-    }
-
-    let (tell, told) = mpsc::channel();
-    let router = Router::new().service("/", move |_: &Request<'_>| Bye(tell.clone()));
-    let server = Running::router(router);
-    let mut client = server.connect("/");
-    client.send("go");
-    assert_eq!(client.text(), "last");
-    let reason = client.end();
-    assert_eq!((reason.code, &*reason.text), (CloseCode(4001), "bye"));
-    let reason = told.recv_timeout(DEADLINE).unwrap();
-    assert_eq!((reason.code, &*reason.text), (CloseCode(4001), "bye"));
-    drop(client);
-    eventually("it is gone", || server.open() == 0);
-    assert!(told.try_recv().is_err());
 }
 
 /// How a peer leaves.

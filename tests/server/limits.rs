@@ -8,49 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chinwag::{Server, Timeouts};
+use chinwag::Server;
 
 use crate::{
     echo_router,
-    support::{Client, Running, cpu_time, eventually, open, upgrade},
+    support::{Running, cpu_time, eventually, open, upgrade},
 };
-
-#[test]
-fn one_connection_too_many_hears_503_and_a_place_is_free_again() {
-    let router = echo_router();
-    let server = Running::start(Server::builder().router(router).max_connections(3).workers(2));
-    let mut clients: Vec<_> = (0..3).map(|_| server.connect("/echo")).collect();
-    let answer = Client::try_connect(server.addr, "/echo").err().expect("there are too many");
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(answer.contains("\r\nRetry-After: "), "{answer}");
-    assert_eq!(server.counters.over_limit.get(), 1);
-    clients.pop();
-    eventually("a place is free", || server.open() == 2);
-    clients.push(server.connect("/echo"));
-    for client in &mut clients {
-        client.send("well");
-        assert_eq!(client.text(), "well");
-    }
-}
-
-#[test]
-fn guests_beyond_those_who_are_told_are_dropped() {
-    let timeouts = Timeouts { handshake: Duration::from_secs(60), ..Timeouts::default() };
-    let builder = Server::builder().router(echo_router()).timeouts(timeouts).workers(1);
-    let server = Running::start(builder.max_connections(1));
-    let mut client = server.connect("/echo");
-    // They say nothing, so each takes up one of the places from which a refusal is heard.
-    let guests: Vec<_> = (0..128).map(|_| open(server.addr)).collect();
-    eventually("all are in", || server.counters.over_limit.get() == 128);
-    let mut one_more = open(server.addr);
-    assert!(matches!(one_more.read(&mut [0]), Ok(0) | Err(_)), "it is dropped");
-    assert_eq!(server.counters.turned_away.get(), 1);
-    client.send("well");
-    assert_eq!(client.text(), "well");
-    drop((guests, client));
-    eventually("there is room again", || server.open() == 0);
-    server.connect("/echo");
-}
 
 /// In a process of its own with few descriptors: serves until its input ends, and tells on each line how
 /// often accepting has paused.

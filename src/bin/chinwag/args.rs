@@ -18,7 +18,7 @@ use clap::{
 };
 use log::LevelFilter;
 
-use crate::{bench::Bench, quantity};
+use crate::{bench::Bench, connect::Connect, quantity};
 
 /// A WebSocket server with a chat on top.
 #[derive(Debug, Parser)]
@@ -44,6 +44,8 @@ pub enum Command {
     /// Serves the chat and the test endpoints; the default.
     #[command(after_help = AFTER_HELP, next_line_help = true)]
     Serve(Serve),
+    /// Talks to a WebSocket server, from a terminal or a script.
+    Connect(Connect),
     /// Puts load on a WebSocket server, and tells how fast it is.
     Bench(Bench),
 }

@@ -3,6 +3,7 @@
 
 mod args;
 mod bench;
+mod connect;
 mod endpoints;
 mod logger;
 mod quantity;
@@ -22,6 +23,7 @@ const MISUSE: u8 = 2;
 fn main() -> ExitCode {
     let status = match Cli::try_parse().map(Cli::into_command) {
         Ok(Command::Serve(options)) => serve(&options),
+        Ok(Command::Connect(options)) => connect(&options),
         Ok(Command::Bench(options)) => bench(&options),
         Err(error) => explain(error),
     };
@@ -39,6 +41,15 @@ fn serve(options: &Serve) -> ExitCode {
     };
     match serve::run(server) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn connect(options: &connect::Connect) -> ExitCode {
+    match connect::connect(options) {
+        Ok(connect::End::Normal) => ExitCode::SUCCESS,
+        Ok(connect::End::Failed) => ExitCode::FAILURE,
+        Err(error @ connect::Failure::Misuse(_)) => fail(MISUSE, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
     }
 }

@@ -35,7 +35,7 @@ impl Connection {
         let compressed = match (self.agreed, &self.settings.deflate) {
             (Some(agreed), Some(settings)) if self.compresses() => {
                 let (takeover, codecs) = (&mut self.takeover, &mut pool.codecs);
-                agreed.sent_by(self.role).compress(payload, settings, takeover, codecs)
+                agreed.sent_by(self.role).compress(opcode, payload, settings, takeover, codecs)
             }
             _ => None,
         };

@@ -243,7 +243,7 @@ impl Connection {
     /// The opening handshake has come to these terms on extensions, by the settings that the connection
     /// was upgraded with.
     pub fn agree_on(&mut self, terms: Terms) {
-        if let Some((agreed, grant)) = terms.deflate {
+        if let Some((agreed, _, grant)) = terms.deflate {
             self.agree(agreed, grant);
         }
         if !terms.own.is_empty() {

@@ -1,8 +1,8 @@
 //! What an endpoint offers, answers and accepts of extensions (§9.1).
 //!
-//! A client's [`Settings::offers`] go into its request, a server's [`Settings::answer`] into the
-//! response, and [`Settings::accept`] is the client's verdict on that. Both sides come to [`Terms`], which
-//! [`Connection::agree_on`](super::Connection::agree_on) takes.
+//! A client's [`Settings::offers`] go into its request. The server's [`Settings::answer`] gives
+//! [`Terms`], whose [`response`](Terms::response) goes back, and [`Settings::accept`] is the client's
+//! verdict on that: the same terms. [`Connection::agree_on`](super::Connection::agree_on) takes them.
 
 use std::fmt;
 
@@ -16,8 +16,17 @@ use crate::protocol::extension::{
 /// What both sides have agreed on for a connection.
 #[derive(Debug, Default)]
 pub struct Terms {
-    pub(super) deflate: Option<(Agreed, Option<Grant>)>,
+    /// With what the response says of it.
+    pub(super) deflate: Option<(Agreed, Offer<'static>, Option<Grant>)>,
     pub(super) own: Chain,
+}
+
+impl Terms {
+    /// The server's response that says so, in the order in which the extensions work on what is sent.
+    pub fn response(&self) -> Vec<Offer<'_>> {
+        let deflate = self.deflate.iter().map(|(_, response, _)| response.clone());
+        deflate.chain(self.own.offers()).collect()
+    }
 }
 
 impl Settings {
@@ -41,25 +50,23 @@ impl Settings {
         offers
     }
 
-    /// A server's response to a client's `offers`, and what it comes to: of each extension that is
-    /// installed the first offer that it takes. Takeovers are counted by `takeovers`.
-    pub fn answer(&self, offers: &[Offer<'_>], takeovers: &Takeovers) -> (Vec<Offer<'_>>, Terms) {
-        let (mut response, mut terms) = (Vec::new(), Terms::default());
-        let deflate =
-            self.compression().and_then(|deflate| deflate.answer_counted(offers, takeovers));
-        if let Some((agreed, answer, grant)) = deflate {
-            response.push(answer);
-            terms.deflate = Some((agreed, grant));
-        }
+    /// What a server makes of a client's `offers`: of each extension that is installed the first offer
+    /// that it takes. Takeovers are counted by `takeovers`.
+    pub fn answer(&self, offers: &[Offer<'_>], takeovers: &Takeovers) -> Terms {
+        let compression = self.compression();
+        let deflate = compression.and_then(|deflate| deflate.answer_counted(offers, takeovers));
+        let mut terms = Terms { deflate, own: Chain::default() };
         for extension in self.own() {
             let mut meant = offers.iter().filter(|offer| offer.name == extension.name());
             if let Some((params, transform)) = meant.find_map(|offer| extension.answer(offer)) {
                 let answer = Offer { name: extension.name(), params };
-                terms.own.push(&answer, extension.rsv(), transform);
-                response.push(answer);
+                // What cannot be said is not agreed on.
+                if answer.is_legal() {
+                    terms.own.push(&answer, extension.rsv(), transform);
+                }
             }
         }
-        (response, terms)
+        terms
     }
 
     /// A client's verdict on the server's `response` to its [`offers`](Self::offers), which may be
@@ -78,7 +85,7 @@ impl Settings {
                 Some(_) if at > 0 => return Err(Refused::Order),
                 Some(deflate) => {
                     let agreed = deflate.accept(answer).map_err(Refused::Deflate)?;
-                    terms.deflate = Some((agreed, None));
+                    terms.deflate = Some((agreed, agreed.terms(), None));
                 }
                 None => {
                     let mut own = self.own();

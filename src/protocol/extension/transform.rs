@@ -34,8 +34,8 @@ pub trait Extension: Send + Sync {
     /// of a connection may claim the same, and permessage-deflate claims the first.
     fn rsv(&self) -> Rsv;
 
-    /// Server: what it makes of an offer of its name. The parameters of the response and what
-    /// works on this connection, or `None` to decline. Offers come in the client's order of preference;
+    /// Server: what it makes of an offer of its name. The parameters of the response, which are tokens
+    /// (else it is declined), and what works on this connection; or `None` to decline. Offers come in the client's order of preference;
     /// after the first that is not declined no other is asked about (§9.1).
     fn answer(&self, offer: &Offer<'_>) -> Option<(Vec<Param<'static>>, Box<dyn Transform>)>;
 

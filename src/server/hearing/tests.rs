@@ -232,7 +232,7 @@ impl World {
                 let person = &mut self.people[key.slot as usize];
                 let new = news.after(heard);
                 if self.dice.random_range(0..20) == 0 {
-                    person.hearing.miss(news.topic());
+                    person.hearing.miss(news.topic(), news.after(heard).len());
                 } else if news.is_all(new) {
                     let texts = new.iter().map(|new| self.texts[&(new.topic, new.offset)].clone());
                     person.should.extend(texts);

@@ -5,6 +5,7 @@
 //! `server`'s work. How a topic compresses is told at [`Topic::compressed`].
 
 mod ear;
+mod lag;
 #[cfg_attr(not(feature = "deflate"), path = "absent.rs")]
 mod pack;
 #[cfg(all(test, feature = "deflate"))]
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use ear::{Ear, Kind};
+pub use lag::Lag;
 use pack::Packer;
 
 use super::{Letter, Mailbox};
@@ -48,6 +50,7 @@ struct Shared {
 struct State {
     /// The offset of the last publication.
     last: u64,
+    lag: Lag,
     workers: Vec<Subscribers>,
     members: Members,
     packer: Option<Packer>,
@@ -162,6 +165,8 @@ pub struct Publication {
     pub topic: TopicId,
     /// Where it stands in its topic: 1 for the first.
     pub offset: u64,
+    /// What becomes of those who do not keep up.
+    pub lag: Lag,
     /// Who published it: a connection there that is sent something afterwards hears this first.
     pub thread: ThreadId,
     /// The whole frame, for everyone.
@@ -272,6 +277,14 @@ impl Topic {
         Self(Arc::new(Shared { window_bits, state: Mutex::new(state), ..Shared::default() }))
     }
 
+    /// The same topic, with this policy for members that do not keep up. It holds for what is published
+    /// from now on, also by other clones.
+    #[must_use]
+    pub fn with_lag(self, lag: Lag) -> Self {
+        self.lock().lag = lag;
+        self
+    }
+
     /// The topic's name.
     pub fn id(&self) -> TopicId {
         self.0.id
@@ -300,6 +313,7 @@ impl Topic {
         let publication = Publication {
             topic: self.0.id,
             offset: state.last,
+            lag: state.lag,
             thread: thread::current().id(),
             plain,
             shared: packed.shared,

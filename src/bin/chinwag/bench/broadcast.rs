@@ -6,6 +6,7 @@ use chinwag::protocol::frame::Rsv;
 
 use super::{
     link::Link,
+    mode::{Fate, Links, Mode, Turn},
     outbox::Cycle,
     pace::Pace,
     payload::{Kind, Whole, compress, frame},
@@ -13,7 +14,6 @@ use super::{
     run::Share,
     stamp::{Arrival, STAMP, Seen, Stamp, Stamps},
     tally::{Count, Phase, Tally},
-    worker::{Fate, Links, Mode, Turn},
 };
 
 /// What is sent, and how fast.

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use super::{
     echo::Sample,
     link::Link,
+    mode::{Fate, Mode, Turn},
     outbox::Cycle,
     payload::Kind,
     reader::{Care, Reply},
     tally::{Count, Phase},
-    worker::{Fate, Mode, Turn},
 };
 
 /// `connect`: an opening handshake, and then the next.

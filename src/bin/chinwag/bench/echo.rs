@@ -5,13 +5,13 @@ use std::{collections::VecDeque, ops::Range, rc::Rc, time::Duration};
 use chinwag::protocol::frame::Rsv;
 
 use super::{
-    link::Link,
+    link::{Link, Nowhere},
+    mode::{Fate, Links, Mode, Turn},
     outbox::Cycle,
     pace::Pace,
     payload::{Kind, Whole, compress, frame},
-    reader::{Care, Reply},
+    reader::{Care, Expected, Reply},
     tally::{Count, Phase, Tally},
-    worker::{Fate, Links, Mode, Turn},
 };
 
 /// What one thread sends, and how fast.
@@ -25,6 +25,9 @@ pub struct Echo {
     pub rate: Option<f64>,
 }
 
+/// Bytes of messages from which on skipping them is worth while.
+const LARGE: usize = 32 << 10;
+
 /// Messages of which one is compared with what was sent, in full.
 const SAMPLE: u64 = 1_000;
 
@@ -32,6 +35,7 @@ const SAMPLE: u64 = 1_000;
 pub struct Echoing {
     spec: Echo,
     sample: Sample,
+    expected: Expected,
     /// The frames for each kind of connection, by the window it compresses with.
     cycles: Vec<(Option<u8>, Rc<Cycle>)>,
     /// Replies until the next one is checked.
@@ -138,7 +142,8 @@ impl Sample {
 impl Echoing {
     pub fn new(spec: Echo) -> Self {
         let sample = Sample::new(spec.kind, spec.size);
-        Self { spec, sample, cycles: Vec::new(), until_check: 0, schedule: None }
+        let expected = Expected::new(spec.kind.opcode(), spec.size);
+        Self { spec, sample, expected, cycles: Vec::new(), until_check: 0, schedule: None }
     }
 
     /// Sends what a connection owes its schedule, as far as it may have more on its way.
@@ -210,6 +215,7 @@ impl Mode for Echoing {
         link: &mut Link<Note>,
         _turn: &mut Turn<'_>,
     ) -> Fate {
+        link.is_large = Nowhere::WORKS && self.spec.size >= LARGE;
         // The first reply of every connection is checked.
         link.care = Care::Read;
         Fate::Stay
@@ -227,6 +233,16 @@ impl Mode for Echoing {
             }
             (Phase::Opening | Phase::Measure | Phase::Drain | Phase::Leave, _) => {}
         }
+    }
+
+    fn expected(&self) -> Option<&Expected> {
+        Some(&self.expected)
+    }
+
+    fn heard_expected(&mut self, note: &mut Note, count: u64, turn: &mut Turn<'_>) {
+        let replies = count.min(note.flights.count - note.replies);
+        note.replies += replies;
+        turn.tally.add(Count::Unexpected, count - replies);
     }
 
     fn heard(&mut self, note: &mut Note, reply: &Reply<'_>, turn: &mut Turn<'_>) {
@@ -284,5 +300,61 @@ impl Mode for Echoing {
             }
         }
         self.schedule.as_ref().map(|schedule| schedule.pace.wait(turn.now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_belong_to_the_messages_that_went_first() {
+        let mut flights = Flights::default();
+        flights.take_off(10, 4);
+        flights.take_off(20, 1);
+        flights.take_off(30, 3);
+        let mut landed = Vec::new();
+        for count in [1, 3, 2, 0, 2] {
+            let mut now = Vec::new();
+            flights.land(count, |at, count| now.push((at, count)));
+            landed.push(now);
+        }
+        let expected =
+            [vec![(10, 1)], vec![(10, 3)], vec![(20, 1), (30, 1)], vec![], vec![(30, 2)]];
+        assert_eq!(landed, expected);
+        assert_eq!((flights.count, flights.sent.len()), (0, 0));
+    }
+
+    #[test]
+    fn each_connection_knows_when_its_messages_were_meant_to_go() {
+        let pace = Pace::new(5_000, 1_000.0);
+        let schedule = Schedule { pace, ring: vec![7, 3, 9], window: 0..0 };
+        // The eighth message of all is the third one of the connection at place 1.
+        assert_eq!(schedule.intended(1, 2), schedule.pace.at(7));
+        assert_eq!(schedule.intended(0, 0), 5_000);
+        assert_eq!(schedule.intended(2, 0), 5_000 + 2_000_000);
+    }
+
+    #[test]
+    fn what_was_meant_to_go_and_did_not_has_waited_since_then() {
+        let spec = Echo { kind: Kind::Text, size: 1, in_flight: 1, rate: Some(1_000.0) };
+        let mut mode = Echoing::new(spec);
+        let pace = Pace::new(0, 1_000.0);
+        mode.schedule = Some(Schedule { pace, ring: vec![0], window: 1_000_000..4_000_000 });
+        // Of the messages for 0 to 4 ms the second is on its way, the rest were never sent; those for
+        // 0 and 4 ms are outside of the window.
+        let mut note = Note { due: 5, sent: 2, ..Note::default() };
+        note.flights.take_off(1_000_000, 1);
+        let mut tally = Tally::default();
+        let mut turn = Turn { now: 10_000_000, phase: Phase::Leave, tally: &mut tally };
+        mode.record_unanswered(&note, &mut turn);
+        let latency = tally.latencies.percentiles().unwrap();
+        for (name, micros, expected) in [
+            ("min", latency.min, 7_000.0),
+            ("p50", latency.p50, 8_000.0),
+            ("max", latency.max, 9_000.0),
+        ] {
+            assert!((micros / expected - 1.0).abs() < 0.002, "{name}: {micros}");
+        }
     }
 }

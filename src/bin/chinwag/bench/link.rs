@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Read},
+    mem::MaybeUninit,
     net::SocketAddr,
     rc::Rc,
     time::Duration,
@@ -38,6 +39,8 @@ pub struct Link<N> {
     pub cycle: Rc<Cycle>,
     /// What is wanted of the messages that come.
     pub care: Care,
+    /// Whether the messages that come are so large that it is better to skip than to read them.
+    pub is_large: bool,
     /// What the mode keeps of it.
     pub note: N,
 }
@@ -64,6 +67,7 @@ impl<N: Default> Link<N> {
             outbox: Outbox::default(),
             cycle,
             care: Care::Count,
+            is_large: false,
             note: N::default(),
         }
     }
@@ -223,4 +227,49 @@ pub fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> Got {
             Err(error) => return Got::Fault(error),
         }
     }
+}
+
+/// Where bytes go that nobody wants: the system drops them without a copy.
+pub struct Nowhere(Box<[MaybeUninit<u8>]>);
+
+impl Default for Nowhere {
+    fn default() -> Self {
+        // Never touched, so it is no memory but only room among the addresses.
+        Self(Box::new_uninit_slice(Self::MOST))
+    }
+}
+
+impl Nowhere {
+    /// Whether the system can do this: Linux drops what it reads from TCP with this flag.
+    pub const WORKS: bool = cfg!(target_os = "linux");
+
+    /// Bytes dropped at once at most, and at least, as less is read for the same price.
+    const MOST: usize = 1 << 20;
+    const LEAST: usize = 8 << 10;
+
+    /// Drops what `link` has of a payload that nobody looks at.
+    pub fn skip<N>(&mut self, link: &mut Link<N>) -> Skipped {
+        const MSG_TRUNC: i32 = 0x20;
+        let wanted = link.reader.skippable().min(Self::MOST);
+        if !link.is_large || wanted < Self::LEAST {
+            return Skipped::Nothing;
+        }
+        let room = &mut self.0[..wanted];
+        // What is wrong is told by the next read.
+        let skipped = SockRef::from(&link.socket).recv_with_flags(room, MSG_TRUNC).unwrap_or(0);
+        link.reader.skip(skipped);
+        match skipped {
+            0 => Skipped::Nothing,
+            _ if skipped == wanted => Skipped::All,
+            _ => Skipped::Some,
+        }
+    }
+}
+
+/// How much of what was to be skipped was there.
+pub enum Skipped {
+    All,
+    /// Not all of it: the socket is empty now.
+    Some,
+    Nothing,
 }

@@ -12,6 +12,7 @@ mod connect;
 mod echo;
 mod latency;
 mod link;
+mod mode;
 mod outbox;
 mod pace;
 mod payload;

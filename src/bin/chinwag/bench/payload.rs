@@ -23,13 +23,15 @@ pub enum Kind {
     Binary,
     /// Words in four scripts, and emoji.
     NonAscii,
+    /// A list of records in JSON, as applications send them: ASCII.
+    Json,
 }
 
 impl Kind {
     /// The opcode of such messages.
     pub fn opcode(self) -> Opcode {
         match self {
-            Self::Text | Self::NonAscii => Opcode::Text,
+            Self::Text | Self::NonAscii | Self::Json => Opcode::Text,
             Self::Binary => Opcode::Binary,
         }
     }
@@ -40,6 +42,7 @@ impl Kind {
         let words = match self {
             Self::Text => ASCII,
             Self::NonAscii => MANY_SCRIPTS,
+            Self::Json => return records(size, &mut dice),
             Self::Binary => {
                 let mut bytes = vec![0; size];
                 dice.fill_bytes(&mut bytes);
@@ -57,6 +60,30 @@ impl Kind {
         text.resize(size, b'.');
         text
     }
+}
+
+/// A list of as many records as there is room for, and blanks behind them.
+fn records(size: usize, dice: &mut StdRng) -> Vec<u8> {
+    if size < 2 {
+        return vec![b'0'; size];
+    }
+    let mut list = String::from("[");
+    loop {
+        let mut word = || ASCII[dice.next_u32() as usize % ASCII.len()];
+        let (user, room, text) = (word(), word(), [word(), word(), word()].join(" "));
+        let at = 1_763_000_000 + u64::from(dice.next_u32() % 1_000_000);
+        let comma = if list.len() == 1 { "" } else { "," };
+        let record =
+            format!(r#"{comma}{{"user":"{user}","room":"{room}","text":"{text}","at":{at}}}"#);
+        if list.len() + record.len() >= size {
+            break;
+        }
+        list += &record;
+    }
+    let mut list = list.into_bytes();
+    list.resize(size - 1, b' ');
+    list.push(b']');
+    list
 }
 
 const SEED: u64 = 6_455;
@@ -190,12 +217,15 @@ mod tests {
     #[test]
     fn payloads_have_their_size_and_their_kind() {
         for size in (0..200).chain([65_536]) {
-            for kind in [Kind::Text, Kind::Binary, Kind::NonAscii] {
+            for kind in [Kind::Text, Kind::Binary, Kind::NonAscii, Kind::Json] {
                 let payload = kind.payload(size);
                 assert_eq!(payload.len(), size);
                 let is_text = str::from_utf8(&payload).is_ok();
                 assert!(is_text || kind == Kind::Binary, "{kind:?} of {size}");
-                assert_eq!(payload.is_ascii() || size < 40, kind == Kind::Text || size < 40);
+                let is_ascii = matches!(kind, Kind::Text | Kind::Json);
+                assert_eq!(payload.is_ascii() || size < 40, is_ascii || size < 40);
+                let is_json = serde_json::from_slice::<serde_json::Value>(&payload).is_ok();
+                assert!(is_json || kind != Kind::Json || size == 0, "{payload:?}");
             }
         }
         let text = Kind::NonAscii.payload(65_536);

@@ -362,3 +362,70 @@ impl Own {
 fn each(cpu: Option<Duration>, count: u64) -> Option<f64> {
     cpu.filter(|_| count > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / count as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{
+        run::{Awaits, Window},
+        tally::{Counts, Tally},
+    };
+
+    /// The report on nothing, by a generator that was so busy.
+    fn report(mode: Name, busiest: f64) -> Report {
+        let plan = Plan {
+            mode,
+            target: "ws://127.0.0.1:9/".parse().unwrap(),
+            addr: "127.0.0.1:9".parse().unwrap(),
+            connections: 1,
+            threads: 1,
+            sources: 1,
+            compress: false,
+            timeout: Duration::from_secs(1),
+            is_paced: false,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(1),
+            pids: Vec::new(),
+            holds: true,
+            awaits: Awaits::Nothing,
+        };
+        let window = Window {
+            length: Duration::from_secs(1),
+            counts: Counts::default(),
+            server_cpu: Some(Duration::from_secs(1)),
+            server_memory: None,
+            own_cpu: None,
+            busiest,
+        };
+        let findings = Findings {
+            tally: Tally::default(),
+            counts: Counts::default(),
+            memory_before: None,
+            window,
+            interrupted: false,
+        };
+        Report::new(&plan, serde_json::json!({}), &findings)
+    }
+
+    #[test]
+    fn a_generator_that_was_the_bottleneck_says_so() {
+        for (busiest, is_bottleneck) in [(0.0, false), (0.94, false), (0.95, true), (1.2, true)] {
+            let report = report(Name::Echo, busiest);
+            assert_eq!(report.bottleneck, is_bottleneck, "{busiest}");
+            let says_so = report.remarks().iter().any(|remark| remark.contains("bottleneck"));
+            assert_eq!(says_so, is_bottleneck, "{busiest}");
+        }
+    }
+
+    #[test]
+    fn nothing_measured_is_a_report_all_the_same() {
+        for mode in [Name::Echo, Name::Broadcast, Name::Connect, Name::Idle, Name::Churn] {
+            let report = report(mode, 0.5);
+            assert!(!report.has_something(), "{mode:?}");
+            let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+            assert_eq!(json["mode"], mode.as_str());
+            assert_eq!(json["server_cpu_us_per_message"], serde_json::Value::Null, "{mode:?}");
+            assert!(report.table().contains("generator"), "{mode:?}");
+        }
+    }
+}

@@ -9,12 +9,13 @@ use std::{
 };
 
 use super::{
+    mode::Mode,
     payload::offered,
     process::{self, CpuTime, Scheduled},
     progress::Progress,
     tally::{Control, Count, Counts, Phase, Tally},
     target::Target,
-    worker::{Mode, Worker},
+    worker::Worker,
 };
 
 /// What is done on the connections.
@@ -173,7 +174,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long what is on its way is waited for: at most, and while nothing comes.
 const DRAIN: Duration = Duration::from_secs(5);
-const QUIET: Duration = Duration::from_millis(500);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Runs `plan` with the mode that `make` gives each thread, until it is over or `stop` is set.
 ///
@@ -331,36 +332,46 @@ struct Snapshot {
     at: Instant,
     counts: Counts,
     server: CpuTime,
-    threads: Vec<Scheduled>,
-    memory: Option<u64>,
+    threads: Vec<Spent>,
+}
+
+/// What one of our threads has spent.
+struct Spent {
+    scheduled: Scheduled,
+    /// Of that, on waiting for the moment to send: nanoseconds.
+    spun: u64,
 }
 
 impl Snapshot {
     fn take(plan: &Plan, control: &Control) -> Self {
-        let scheduled = |task: &std::path::PathBuf| process::scheduled(task).unwrap_or_default();
-        let memory = process::resident(&plan.pids);
-        let threads = control.tasks().iter().map(scheduled).collect();
         let server = CpuTime::of(&plan.pids);
-        Self { at: Instant::now(), counts: control.counts(), server, threads, memory }
+        let spent = control.tasks().into_iter().map(|(task, spun)| {
+            let scheduled = task.and_then(|task| process::scheduled(&task)).unwrap_or_default();
+            Spent { scheduled, spun }
+        });
+        let threads = spent.collect();
+        Self { at: Instant::now(), counts: control.counts(), server, threads }
     }
 
     fn since(&self, start: &Self, plan: &Plan) -> Window {
         let length = self.at - start.at;
-        let counts = self.counts - start.counts;
-        let spun = counts[Count::Spun] / plan.threads as u64;
-        let used = self.threads.iter().zip(&start.threads).map(|(end, start)| {
-            let ran = end.ran - start.ran;
-            (ran, (ran + end.waited - start.waited).saturating_sub(spun))
-        });
-        let busiest = used.clone().map(|(_, busy)| busy).max().unwrap_or(0);
-        let ran = used.map(|(ran, _)| ran).sum();
+        let server_cpu = Duration::from_nanos(self.server.since(&start.server));
+        let (mut own_cpu, mut spun_in_all, mut busiest) = (0, 0, 0);
+        for (end, start) in self.threads.iter().zip(&start.threads) {
+            // A thread that has ended has no accounts any more.
+            let ran = end.scheduled.ran.saturating_sub(start.scheduled.ran);
+            let waited = end.scheduled.waited.saturating_sub(start.scheduled.waited);
+            let spun = end.spun - start.spun;
+            own_cpu += ran;
+            spun_in_all += spun;
+            busiest = busiest.max((ran + waited).saturating_sub(spun));
+        }
         Window {
             length,
-            counts,
-            server_cpu: (!plan.pids.is_empty())
-                .then(|| Duration::from_nanos(self.server.since(&start.server))),
-            server_memory: self.memory,
-            own_cpu: (spun == 0).then_some(Duration::from_nanos(ran)),
+            counts: self.counts - start.counts,
+            server_cpu: (!plan.pids.is_empty()).then_some(server_cpu),
+            server_memory: process::resident(&plan.pids),
+            own_cpu: (spun_in_all == 0).then_some(Duration::from_nanos(own_cpu)),
             busiest: busiest as f64 / length.as_nanos().max(1) as f64,
         }
     }

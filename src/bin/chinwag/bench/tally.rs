@@ -268,10 +268,11 @@ impl Control {
         self.boards.iter().map(|board| board.state.load(Ordering::Relaxed))
     }
 
-    /// Where the accounts of the threads are.
-    pub fn tasks(&self) -> Vec<PathBuf> {
+    /// Where each thread's accounts are, once it has begun, and the nanoseconds it has spun.
+    pub fn tasks(&self) -> Vec<(Option<PathBuf>, u64)> {
         let task = |board: &Board| lock(&board.begun).as_ref().and_then(|(_, task)| task.clone());
-        self.boards.iter().filter_map(task).collect()
+        let spun = |board: &Board| board.counts[Count::Spun as usize].load(Ordering::Relaxed);
+        self.boards.iter().map(|board| (task(board), spun(board))).collect()
     }
 }
 

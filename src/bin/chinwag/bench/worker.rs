@@ -3,7 +3,7 @@
 //! What is done on the connections is the [`Mode`]'s affair; that they are opened, read, written and
 //! ended is the same for all modes.
 
-use std::{io, mem, rc::Rc, time::Duration};
+use std::{io, mem, time::Duration};
 
 use chinwag::{
     Opcode,
@@ -12,85 +12,21 @@ use chinwag::{
 use mio::{Events, Interest, Poll, Token, Waker, event::Event};
 
 use super::{
-    link::{Dialer, Got, Link, Stage, close_reason, read},
-    outbox::Cycle,
+    link::{Dialer, Got, Link, Nowhere, Skipped, Stage, close_reason, read},
+    mode::{Fate, Links, Mode, Turn},
     payload::frame,
     process,
-    reader::{Item, Reader, Reply},
+    reader::{Care, Item, Reader},
     run::{Plan, Share},
     tally::{Control, Count, Phase, State, Tally},
 };
 
-/// What is done on the connections of one thread.
-pub trait Mode {
-    /// What is kept for each connection.
-    type Note: Default;
-
-    /// Whether a connection that has ended is followed by a new one.
-    const RENEWS: bool = false;
-
-    /// The frames to be sent again and again on a connection that compresses with a window of
-    /// `window_bits`, or not at all.
-    fn cycle(&mut self, window_bits: Option<u8>) -> Rc<Cycle>;
-
-    /// The connection in `slot` is open; it compresses with a window of `window_bits`, or not at all.
-    fn opened(
-        &mut self,
-        _slot: usize,
-        _window_bits: Option<u8>,
-        _link: &mut Link<Self::Note>,
-        _turn: &mut Turn<'_>,
-    ) -> Fate {
-        Fate::Stay
-    }
-
-    /// The run took a step, to `turn.phase`.
-    fn entered(&mut self, _links: &mut Links<Self::Note>, _turn: &mut Turn<'_>) {}
-
-    /// A message came.
-    fn heard(&mut self, _note: &mut Self::Note, _reply: &Reply<'_>, _turn: &mut Turn<'_>) {}
-
-    /// All that one read has brought was heard.
-    fn settled(&mut self, _link: &mut Link<Self::Note>, _turn: &mut Turn<'_>) -> Fate {
-        Fate::Stay
-    }
-
-    /// A connection that this mode has closed is gone.
-    fn left(&mut self, _note: &Self::Note, _turn: &mut Turn<'_>) {}
-
-    /// Does what is due by now; gives how long there is nothing to do, where that is known.
-    fn due(&mut self, _links: &mut Links<Self::Note>, _turn: &mut Turn<'_>) -> Option<Duration> {
-        None
-    }
-}
-
-/// The connections of a thread, each in its slot.
-pub type Links<N> = Vec<Option<Link<N>>>;
-
-/// What a mode is told with each call.
-pub struct Turn<'a> {
-    /// Nanoseconds since the run began.
-    pub now: u64,
-    pub phase: Phase,
-    pub tally: &'a mut Tally,
-}
-
-/// What becomes of a connection.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Fate {
-    Stay,
-    /// Close it as §7.1.2 has it.
-    Close,
-    /// Reset it.
-    Abort,
-    /// It has ended, as was wished.
-    Left,
-    /// It has ended, and should not have.
-    Lost(String),
-}
-
 /// Bytes of the buffer that all connections of a thread are read into.
 const BUFFER: usize = 256 << 10;
+
+/// Bytes read at a time where large messages are expected: enough for a header, so that the rest can be
+/// skipped.
+const HEAD: usize = 512;
 
 /// Reads of one connection before others have their turn.
 const READS: usize = 8;
@@ -101,7 +37,7 @@ const OPENING: usize = 100;
 /// Failures in a row after which no more connections are tried.
 const FAILURES: usize = 100;
 
-/// How often that is looked at, and how long a wait is at most: nanoseconds.
+/// How often deadlines are looked at, and how long a wait for events is at most: nanoseconds.
 const SWEEP: u64 = 100_000_000;
 
 /// How long the goodbye at the end may take for all connections: nanoseconds.
@@ -130,6 +66,7 @@ pub struct Worker<'c, M: Mode> {
     /// Connections with more to read.
     again: Vec<usize>,
     buffer: Box<[u8]>,
+    nowhere: Nowhere,
     phase: Phase,
     /// When the phase began, and when deadlines were looked at last.
     entered: u64,
@@ -170,6 +107,7 @@ impl<'c, M: Mode> Worker<'c, M> {
             failures: 0,
             again: Vec::new(),
             buffer: vec![0; BUFFER].into(),
+            nowhere: Nowhere::default(),
             phase: Phase::Opening,
             entered: 0,
             swept: 0,
@@ -185,10 +123,11 @@ impl<'c, M: Mode> Worker<'c, M> {
     pub fn run(mut self) -> io::Result<Tally> {
         let mut events = Events::with_capacity(1_024);
         loop {
-            self.step();
+            let now = self.control.now();
+            self.step(now);
             self.dial();
-            self.sweep();
-            let wait = self.due();
+            self.sweep(now);
+            let wait = self.due(now);
             let settled = self.opening == 0 && (self.fresh.is_empty() || self.gave_up());
             let state = match (settled, self.open) {
                 (false, _) => State::Busy,
@@ -196,7 +135,7 @@ impl<'c, M: Mode> Worker<'c, M> {
                 (true, 0) => State::Empty,
             };
             self.control.publish(self.thread, &self.tally, state, self.phase);
-            if self.is_done() {
+            if self.is_done(now) {
                 return Ok(self.tally);
             }
             match self.poll.poll(&mut events, Some(wait)) {
@@ -218,12 +157,12 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Takes the steps of the run, each of them, also where two come at once.
-    fn step(&mut self) {
+    fn step(&mut self, now: u64) {
         let phase = self.control.phase();
         while self.phase < phase {
             self.phase = self.phase.next();
-            self.entered = self.control.now();
-            let mut turn = Turn { now: self.entered, phase: self.phase, tally: &mut self.tally };
+            self.entered = now;
+            let mut turn = Turn { now, phase: self.phase, tally: &mut self.tally };
             self.mode.entered(&mut self.links, &mut turn);
             if self.phase == Phase::Leave {
                 self.leave();
@@ -240,15 +179,15 @@ impl<'c, M: Mode> Worker<'c, M> {
         }
     }
 
-    fn is_done(&self) -> bool {
-        let waited = self.control.now() - self.entered;
+    fn is_done(&self, now: u64) -> bool {
+        let waited = now - self.entered;
         self.phase == Phase::Leave && (self.opening + self.open == 0 || waited > GOODBYE)
     }
 
     /// Opens connections where there are slots for them.
     fn dial(&mut self) {
-        let may = self.phase < if M::RENEWS { Phase::Drain } else { Phase::WarmUp };
-        while may && self.opening < OPENING && !self.gave_up() {
+        let last = if M::RENEWS { Phase::Measure } else { Phase::Opening };
+        while self.phase <= last && self.opening < OPENING && !self.gave_up() {
             let Some(at) = self.fresh.pop() else { return };
             let now = self.control.now();
             let dialled = self.dialer.dial(self.first + at).and_then(|mut socket| {
@@ -280,8 +219,7 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Gives up what takes too long.
-    fn sweep(&mut self) {
-        let now = self.control.now();
+    fn sweep(&mut self, now: u64) {
         if now - self.swept < SWEEP {
             return;
         }
@@ -302,8 +240,7 @@ impl<'c, M: Mode> Worker<'c, M> {
     }
 
     /// Lets the mode do what is due; gives how long to wait for events.
-    fn due(&mut self) -> Duration {
-        let now = self.control.now();
+    fn due(&mut self, now: u64) -> Duration {
         if let Some(since) = self.spinning.take() {
             self.tally.add(Count::Spun, now - since);
         }
@@ -334,7 +271,9 @@ impl<'c, M: Mode> Worker<'c, M> {
                     Ok(None) => {}
                 }
             }
-            link.flush();
+            if link.outbox.len() > 0 {
+                link.flush();
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(at, event.is_read_closed());
@@ -346,24 +285,26 @@ impl<'c, M: Mode> Worker<'c, M> {
     fn read(&mut self, at: usize, to_the_end: bool) {
         for _ in 0..READS {
             let Some(link) = &mut self.links[at] else { return };
-            let len = match read(&mut link.socket, &mut self.buffer) {
+            match self.nowhere.skip(link) {
+                Skipped::All => continue,
+                Skipped::Some if !to_the_end => return,
+                Skipped::Some | Skipped::Nothing => {}
+            }
+            let want = if link.is_large && link.care == Care::Count { HEAD } else { BUFFER };
+            let len = match read(&mut link.socket, &mut self.buffer[..want]) {
                 Got::Bytes(len) => len,
                 Got::Nothing => return,
                 Got::End => {
-                    let fate = match link.stage {
-                        Stage::Closing => Fate::Left,
-                        Stage::Connecting | Stage::Shaking(_) => {
-                            Fate::Lost("the server ended TCP before its answer".into())
-                        }
-                        Stage::Open => Fate::Lost("the server ended TCP without a Close".into()),
-                    };
+                    let fate = end_of_tcp(&link.stage);
                     return self.decide(at, fate);
                 }
                 Got::Fault(error) => return self.decide(at, Fate::Lost(error.to_string())),
             };
             let fate = self.hear(at, len);
-            self.decide(at, fate);
-            if len < self.buffer.len() && !to_the_end {
+            if fate != Fate::Stay {
+                self.decide(at, fate);
+            }
+            if len < want && !to_the_end {
                 return;
             }
         }
@@ -398,7 +339,11 @@ impl<'c, M: Mode> Worker<'c, M> {
         }
         let mut input = &*input;
         let is_open = link.is_open();
-        loop {
+        if let Some(expected) = mode.expected().filter(|_| link.care == Care::Count) {
+            let count = link.reader.count(&mut input, expected);
+            mode.heard_expected(&mut link.note, count, &mut turn);
+        }
+        while !input.is_empty() {
             match link.reader.next(&mut input, link.care) {
                 Ok(None) => break,
                 Ok(Some(Item::Message(reply))) => mode.heard(&mut link.note, &reply, &mut turn),
@@ -462,5 +407,16 @@ impl<'c, M: Mode> Worker<'c, M> {
             Some(_) => {}
             None => self.mode.left(&link.note, &mut turn),
         }
+    }
+}
+
+/// What the end of TCP means at a stage of the connection.
+fn end_of_tcp(stage: &Stage) -> Fate {
+    match stage {
+        Stage::Closing => Fate::Left,
+        Stage::Connecting | Stage::Shaking(_) => {
+            Fate::Lost("the server ended TCP before its answer".into())
+        }
+        Stage::Open => Fate::Lost("the server ended TCP without a Close".into()),
     }
 }

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::protocol::extension::deflate::Compressor;
+use crate::protocol::extension::deflate::{Compressor, Condition};
 
 /// First bytes of compressed messages: as above, with RSV1.
 const TEXT_RSV1: u8 = 0xc1;
@@ -335,6 +335,42 @@ fn a_message_is_compressed_where_that_makes_it_shorter() {
                 assert_eq!(frames(role, &output)[0].0, first, "{name}, {role:?}");
                 to.hear(&output);
                 assert_eq!(to.seen.pop(), Some(text(message)), "{name}, {role:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_condition_decides_beside_the_length() {
+    let words = "the same words again and again, ".repeat(4);
+    let only_text = Condition::new(|opcode, payload| opcode == Opcode::Text && payload[0] == b't');
+    for role in ROLES {
+        for deflate in [Deflate::default(), takeover()] {
+            let compress_if = Some(only_text.clone());
+            let mut pair =
+                Pair::open(&compressing(Deflate { min_len: 128, compress_if, ..deflate }));
+            let (from, to) = pair.ends(role);
+            let upper = words.to_uppercase();
+            for (name, message, first) in [
+                ("both hold", Message::from(&words), TEXT_RSV1),
+                ("too short", Message::from(&words[..127]), TEXT),
+                ("empty, so it must not be asked", Message::from(""), TEXT),
+                ("of the wrong kind", Message::from(words.as_bytes()), BINARY),
+                ("not to be compressed by its words", Message::from(&upper), TEXT),
+                ("and again both", Message::from(&words), TEXT_RSV1),
+            ] {
+                from.say(message.clone()).unwrap();
+                let output = std::mem::take(&mut from.output);
+                assert_eq!(frames(role, &output)[0].0, first, "{name}, {role:?}");
+                to.hear(&output);
+                let heard = to.seen.pop().unwrap();
+                assert_eq!(
+                    heard,
+                    match &message {
+                        Message::Text(said) => text(said),
+                        Message::Binary(said) => binary(&**said),
+                    }
+                );
             }
         }
     }

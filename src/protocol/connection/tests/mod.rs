@@ -165,8 +165,7 @@ impl Endpoint {
         offers.extend(
             settings.extensions.iter().map(|own| Offer { name: own.name(), params: vec![] }),
         );
-        let (_, terms) = settings.answer(&offers, &Takeovers::default());
-        endpoint.connection.agree_on(terms);
+        endpoint.connection.agree_on(settings.answer(&offers, &Takeovers::default()));
         endpoint
     }
 
@@ -218,8 +217,8 @@ impl Endpoint {
         self.connection.next_deadline().map(|deadline| deadline - self.now)
     }
 
-    fn say(&mut self, text: &str) -> Result<(), SendError> {
-        self.connection.send(&text.into(), &mut self.pool, &mut self.output)
+    fn say<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
+        self.connection.send(&message.into(), &mut self.pool, &mut self.output)
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {

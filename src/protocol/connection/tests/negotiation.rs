@@ -18,14 +18,14 @@ impl Transform for Idle {
     }
 }
 
-/// Takes one parameter, `level`, which is 1 to 3; a client would have 3.
+/// Takes one parameter, `level`, which is 1 to 4; a client would have 3, and a server has a fault at 4.
 struct Level;
 
 impl Level {
     fn level(offer: &Offer<'_>) -> Option<u8> {
         match &offer.params[..] {
             [Param { name: "level", value: Some(value) }] => {
-                value.parse().ok().filter(|level| (1..=3).contains(level))
+                value.parse().ok().filter(|level| (1..=4).contains(level))
             }
             _ => None,
         }
@@ -46,7 +46,11 @@ impl Extension for Level {
     }
 
     fn answer(&self, offer: &Offer<'_>) -> Option<(Vec<Param<'static>>, Box<dyn Transform>)> {
-        Some((Self::says(Self::level(offer)?), Box::new(Idle)))
+        let params = match Self::level(offer)? {
+            4 => vec![Param { name: "no token", value: None }],
+            level => Self::says(level),
+        };
+        Some((params, Box::new(Idle)))
     }
 
     fn offers(&self) -> Vec<Vec<Param<'static>>> {
@@ -83,13 +87,15 @@ fn a_server_answers_each_extension_by_the_first_offer_that_it_takes() {
             "x-level; level=9, x-level; level=2, x-level; level=1",
             "x-level; level=2",
         ),
+        // The parameters of its answer are none.
+        ("what cannot be said", "x-level; level=4", ""),
         ("all declined", "x-level, x-level; level=0", ""),
         ("the letter case counts", "X-Idle", ""),
     ] {
         let settings = two();
         let offers = extension::parse([offers.as_bytes()]).unwrap();
-        let (answer, terms) = settings.answer(&offers, &Takeovers::default());
-        assert_eq!(written(&answer), response, "{name}");
+        let terms = settings.answer(&offers, &Takeovers::default());
+        assert_eq!(written(&terms.response()), response, "{name}");
         let mut endpoint = Endpoint::open(Role::Server, &Settings::default());
         endpoint.connection.agree_on(terms);
         assert_eq!(written(&endpoint.connection.extensions()), response, "{name}");
@@ -139,7 +145,9 @@ fn deflate_is_negotiated_with_the_others_and_stands_first() {
     let offers = settings.offers();
     assert!(written(&offers).starts_with("permessage-deflate; "));
     assert!(written(&offers).ends_with("x-level; level=3, x-level; level=2, x-idle"));
-    let (response, terms) = settings.answer(&offers, &Takeovers::default());
+    let terms = settings.answer(&offers, &Takeovers::default());
+    let header = written(&terms.response());
+    let response = extension::parse([header.as_bytes()]).unwrap();
     let names: Vec<_> = response.iter().map(|offer| offer.name).collect();
     assert_eq!(names, ["permessage-deflate", "x-level", "x-idle"]);
 

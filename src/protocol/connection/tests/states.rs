@@ -444,7 +444,7 @@ fn messages_before_a_close_are_not_lost() {
     for role in ROLES {
         let mut pair = Pair::open(&Settings::default());
         let (from, _) = pair.ends(role);
-        (0..100).for_each(|number: u32| from.say(&number.to_string()).unwrap());
+        (0..100).for_each(|number: u32| from.say(number.to_string()).unwrap());
         from.close(1000, "all said").unwrap();
         pair.exchange();
         let (from, to) = pair.ends(role);

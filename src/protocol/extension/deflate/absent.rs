@@ -8,7 +8,7 @@ use crate::protocol::{
     Role,
     buffer::{Buffer, Pool},
     error::ProtocolError,
-    frame::Rsv,
+    frame::{Opcode, Rsv},
     utf8::Utf8Checker,
 };
 
@@ -123,6 +123,7 @@ impl Agreed {
 impl Direction {
     pub(in crate::protocol) fn compress<'c>(
         self,
+        _: Opcode,
         _: &[u8],
         _: &Deflate,
         _: &mut Option<Box<Takeover>>,

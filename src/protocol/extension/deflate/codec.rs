@@ -9,6 +9,7 @@ use crate::protocol::{
     Role,
     buffer::{Buffer, Pool},
     error::ProtocolError,
+    frame::Opcode,
     utf8::Utf8Checker,
 };
 
@@ -371,12 +372,13 @@ impl Direction {
     /// so. A plain one has left nothing in a window.
     pub(in crate::protocol) fn compress<'c>(
         self,
+        opcode: Opcode,
         payload: &[u8],
         settings: &Deflate,
         takeover: &mut Option<Box<Takeover>>,
         codecs: &'c mut Codecs,
     ) -> Option<&'c [u8]> {
-        if payload.len() < settings.min_len {
+        if !settings.is_worth_while(opcode, payload) {
             return None;
         }
         let Codecs { compressors, compressed, .. } = codecs;

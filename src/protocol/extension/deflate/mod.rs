@@ -26,7 +26,7 @@ pub(in crate::protocol) use codec::Inflating;
 pub use codec::{Codecs, Compressor, Inflater, Takeover};
 
 use super::{Offer, Param};
-use crate::protocol::frame::Rsv;
+use crate::protocol::frame::{Opcode, Rsv};
 
 /// The extension's name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
@@ -103,6 +103,17 @@ pub struct Deflate {
     /// Bytes of payload from which on a message is compressed; a shorter one goes out plain, and the
     /// compressor never sees it. Default 128. With takeover 32 is worth while.
     pub min_len: usize,
+    /// Which messages of at least `min_len` bytes are compressed, by their opcode and payload: those for
+    /// which this says yes. Default all.
+    ///
+    /// ```
+    /// use chinwag::{Deflate, Opcode, protocol::extension::deflate::Condition};
+    ///
+    /// // What is binary here are pictures, which do not get any smaller.
+    /// let only_text = Condition::new(|opcode, _| opcode == Opcode::Text);
+    /// let deflate = Deflate { compress_if: Some(only_text), ..Deflate::default() };
+    /// ```
+    pub compress_if: Option<Condition>,
     /// Whether connections in raw mode take part. Default no. In one that does, frames come up with
     /// their payload inflated, and what is sent is compressed fragment by fragment.
     pub raw: bool,
@@ -110,6 +121,34 @@ pub struct Deflate {
     /// 1,000. Later ones are compressed without.
     pub max_takeovers: usize,
 }
+
+/// Says of a message whether it is worth compressing: [`Deflate::compress_if`].
+#[derive(Clone)]
+pub struct Condition(Arc<Holds>);
+
+type Holds = dyn Fn(Opcode, &[u8]) -> bool + Send + Sync;
+
+impl Condition {
+    /// Holds where `holds` says so. It is asked once a message, so it is to be quick.
+    pub fn new(holds: impl Fn(Opcode, &[u8]) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Condition")
+    }
+}
+
+/// Clones are equal.
+impl PartialEq for Condition {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Condition {}
 
 impl Default for Deflate {
     fn default() -> Self {
@@ -122,6 +161,7 @@ impl Default for Deflate {
             client_takeover: false,
             for_topics: false,
             min_len: 128,
+            compress_if: None,
             raw: false,
             max_takeovers: 1_000,
         }
@@ -152,6 +192,12 @@ impl Deflate {
     /// Whether connections in raw mode take part: [`raw`](Self::raw).
     pub fn covers_raw(&self) -> bool {
         self.raw
+    }
+
+    /// Whether a message is to be compressed; all conditions must hold.
+    fn is_worth_while(&self, opcode: Opcode, payload: &[u8]) -> bool {
+        payload.len() >= self.min_len
+            && self.compress_if.as_ref().is_none_or(|Condition(holds)| holds(opcode, payload))
     }
 
     /// The name and the reserved bits that are this extension's.

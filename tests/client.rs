@@ -1,0 +1,8 @@
+//! The client against the real server, and against servers that lie.
+
+mod support;
+
+#[path = "client/lies.rs"]
+mod lies;
+#[path = "client/talk.rs"]
+mod talk;

@@ -1,0 +1,61 @@
+//! The server in memory, under a clock moved by hand: all that needs neither a socket nor a second
+//! thread to be seen.
+
+mod support;
+
+#[path = "memory/builder.rs"]
+mod builder;
+#[cfg(feature = "deflate")]
+#[path = "memory/cohort.rs"]
+mod cohort;
+#[path = "memory/deadlines.rs"]
+mod deadlines;
+#[path = "memory/faults.rs"]
+mod faults;
+#[path = "memory/limits.rs"]
+mod limits;
+#[path = "memory/opening.rs"]
+mod opening;
+#[path = "memory/topics.rs"]
+mod topics;
+
+use std::time::Duration;
+
+use chinwag::{Message, Peer, Request, Server, ServerBuilder, Service, testing::Client};
+use support::frames;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Deadlines are rounded up to this much.
+const TICK: Duration = Duration::from_millis(50);
+
+struct Echo;
+
+impl Service for Echo {
+    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+        peer.send(message).ok();
+    }
+}
+
+fn echo() -> ServerBuilder {
+    Server::builder().service("/echo", |_: &Request<'_>| Echo)
+}
+
+/// Answers messages by calling a closure.
+struct Does<F>(F);
+
+impl<F: FnMut(&mut Peer<'_>, Message<'_>)> Service for Does<F> {
+    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+        (self.0)(peer, message);
+    }
+}
+
+/// What comes when `wire` is sent in one piece, up to the end of TCP: first bytes of frames, and
+/// payloads.
+fn answers(client: Client, wire: impl AsRef<[u8]>) -> Vec<(u8, Vec<u8>)> {
+    let mut stream = client.into_stream();
+    stream.send_bytes(wire);
+    let heard = stream.recv_bytes();
+    assert!(stream.has_ended() && !stream.was_reset(), "an orderly end");
+    frames(&heard)
+}
