@@ -56,8 +56,8 @@
 //! socket ←bytes─ frame ←frames─ message ←messages─ connection ←outgoing─ service ←─ chat
 //! ```
 //!
-//! Each room uses those before it and none after: `protocol`, `service`, then `router`, `server`,
-//! `client`, `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is
+//! Each room uses those before it and none after: `protocol`, `convert`, `service`, then `router`,
+//! `server`, `client`, `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is
 //! named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

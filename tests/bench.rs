@@ -368,6 +368,7 @@ fn nonsense_gets_one_clear_line_and_status_2() {
         (&["bench", "echo", "ws://host.invalid/"], "is not known"),
         (&["bench", "echo", url, "--connections", "0"], "--connections"),
         (&["bench", "echo", url, "--connections", "100000000"], "too many for"),
+        (&["bench", "echo", url, "--connections", "18446744073709551615"], "too many for"),
         (&["bench", "echo", url, "--connections", "3", "--threads", "4"], "4 threads are too many"),
         (&["bench", "echo", url, "--size", "65MiB"], "the largest message is 64MiB"),
         (&["bench", "echo", url, "--kind", "prose"], "--kind"),

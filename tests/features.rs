@@ -2,6 +2,9 @@
 //!
 //! What needs sockets, such as binding a port or a browser, is tested elsewhere.
 
+#[cfg(feature = "deflate")]
+#[path = "features/compression.rs"]
+mod compression;
 #[path = "features/configuration.rs"]
 mod configuration;
 #[path = "features/demos.rs"]
@@ -11,6 +14,9 @@ mod demos;
 mod pages;
 #[path = "features/sessions.rs"]
 mod sessions;
+#[cfg(feature = "json")]
+#[path = "features/values.rs"]
+mod values;
 
 use std::{
     sync::{Arc, Mutex, mpsc},

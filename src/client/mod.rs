@@ -64,6 +64,8 @@ mod receiver;
 mod stream;
 mod text;
 mod url;
+#[cfg(feature = "json")]
+mod value;
 mod wire;
 
 use std::{

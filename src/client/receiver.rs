@@ -6,6 +6,7 @@ use std::{
     marker::PhantomData,
     net::{Shutdown, TcpStream},
     ops::Range,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -80,6 +81,9 @@ pub struct Receiver<T = Message<'static>, S = TcpStream> {
 
 /// A read that found the time already up still has one tick, as a wait of zero is none.
 const TICK: Duration = Duration::from_millis(1);
+
+/// How long a read waits before it is seen whether the other half has closed.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl<T, S: fmt::Debug> fmt::Debug for Receiver<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,7 +187,10 @@ impl<T: Received, S: Stream> Receiver<T, S> {
             return Ok(());
         }
         let retry = must_retry.then_some(now + RETRY);
-        let wake = [deadline, until, retry].into_iter().flatten().min();
+        // A Close that another thread sends brings the deadline closer, and cannot interrupt the read.
+        let is_split = Arc::strong_count(&self.wire.shared) > 1;
+        let look = is_split.then_some(now + LOOK);
+        let wake = [deadline, until, retry, look].into_iter().flatten().min();
         let wait = wake.map(|wake| wake.saturating_duration_since(now).max(TICK));
         if self.wire.stream.set_read_timeout(wait).is_err() {
             self.lose();

@@ -40,6 +40,19 @@ impl Client {
         self.sends(sent, "a message");
     }
 
+    /// Sends `value` in JSON.
+    ///
+    /// # Panics
+    /// As [`send`](Self::send), and where there is no JSON for it.
+    #[cfg(feature = "json")]
+    #[track_caller]
+    pub fn send_as<T: serde::Serialize + ?Sized>(&mut self, value: &T) {
+        match Message::from_value(value) {
+            Ok(message) => self.send(message),
+            Err(error) => panic!("{} cannot send {error}", self.0),
+        }
+    }
+
     /// Sends one frame as it is, with its FIN, reserved bits and opcode, whether or not it may stand
     /// there; it is masked, and its length filled in.
     #[track_caller]
@@ -120,6 +133,20 @@ impl Client {
         match self.recv() {
             Some(Message::Text(text)) => text.as_str().to_owned(),
             other => self.surprised("a text", other),
+        }
+    }
+
+    /// The value that the next message stands for in JSON.
+    ///
+    /// # Panics
+    /// Where it stands for none, or no message comes.
+    #[cfg(feature = "json")]
+    #[track_caller]
+    pub fn recv_as<T: serde::de::DeserializeOwned>(&mut self) -> T {
+        let message = self.recv();
+        match message.as_ref().map(Message::to_value) {
+            Some(Ok(value)) => value,
+            _ => self.surprised(std::any::type_name::<T>(), message),
         }
     }
 

@@ -28,7 +28,7 @@ impl Stream {
     }
 
     /// All bytes that have come since this was last asked; none where there are none for now. Of a
-    /// [`Client`] those that are no whole frame yet.
+    /// [`Client`](super::Client) those that are no whole frame yet.
     #[track_caller]
     pub fn recv_bytes(&mut self) -> Vec<u8> {
         self.settle();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use chinwag::{CloseCode, Deflate, Limits, Message, Peer, Request, Router, Server, Service, Topic};
+use chinwag::{CloseCode, Deflate, Message, Peer, Request, Router, Server, Service, Topic};
 
 /// A server whose paths do what their names say.
 pub fn echoing() -> chinwag::ServerBuilder {
@@ -46,21 +46,15 @@ pub fn echoing() -> chinwag::ServerBuilder {
     });
     let others = Arc::new(Mutex::new(Vec::new()));
     let router = router.service("/others", move |_: &Request<'_>| Others(Arc::clone(&others)));
+    // A thread of members that gets no processor for a while is not what these tests are about.
     let limits = chinwag::Limits {
+        max_backlog_messages: usize::MAX,
         max_frame: 2 << 20,
         max_message: 2 << 20,
         max_backlog: 32 << 20,
         ..Default::default()
     };
-    // A thread of members that gets no processor for a while is not what these tests are about.
-    let limits =
-        Limits { max_backlog: 1 << 30, max_backlog_messages: usize::MAX, ..Limits::default() };
-    Server::builder()
-        .limits(limits)
-        .router(router)
-        .limits(limits)
-        .deflate(Deflate::default())
-        .workers(1)
+    Server::builder().router(router).limits(limits).deflate(Deflate::default()).workers(1)
 }
 
 /// A room at `path`; `make` gets the number of each text and the text, and gives what is published.

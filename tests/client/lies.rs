@@ -3,6 +3,7 @@
 use std::{
     io::{BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -417,6 +418,27 @@ fn who_never_answers_a_close_is_left_whatever_else_it_says() {
         assert!((SHORT..DEADLINE).contains(&begun.elapsed()));
         server.join().unwrap();
     }
+}
+
+#[test]
+fn who_never_answers_a_close_is_left_by_who_was_waiting_for_a_message() {
+    let (url, server) = agreeable(|socket| socket);
+    let brief = timeouts(|timeouts| timeouts.close = SHORT);
+    let client = builder().timeouts(brief).read_timeout(None).connect(&url).unwrap();
+    let socket = server.join().unwrap();
+    let (mut sender, mut receiver) = client.split().unwrap();
+    let (tell, told) = mpsc::channel();
+    let receives = thread::spawn(move || {
+        let received = receiver.recv();
+        tell.send(received).unwrap();
+        receiver.close_reason()
+    });
+    // It has long begun to read, or will see at once that the connection is closing.
+    thread::sleep(SHORT);
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(Ok(None)));
+    assert_eq!(receives.join().unwrap().unwrap().cause, CloseCause::Local);
+    drop(socket);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::{
     sync::{Arc, Mutex},
     thread,
-    time::Duration,
 };
 
 use chinwag::{
@@ -258,9 +257,12 @@ fn row_39_a_broadcast_by_a_shared_flow() {
 
 #[cfg(feature = "json")]
 mod json {
-    use super::*;
+    use std::time::Duration;
 
-    use super::tasks::{self, Customer, Priority, Task};
+    use super::{
+        tasks::{Customer, Priority, Task},
+        *,
+    };
 
     const TASKS: [&str; 4] = [
         r#"{"name":"cleaning","description":"Clean the house","priority":"Low"}"#,
@@ -294,9 +296,9 @@ mod json {
             description: "Plan a holiday".into(),
             priority: Priority::Vital,
         };
-        clients[0].send(Message::from_value(&task).unwrap());
+        clients[0].send_as(&task);
         for client in &mut clients {
-            assert_eq!(client.recv().unwrap().to_value::<Task>().unwrap(), task);
+            assert_eq!(client.recv_as::<Task>(), task);
         }
         // What is no task harms nobody.
         clients[1].send("{}");
@@ -304,14 +306,40 @@ mod json {
         assert!(complaint.starts_with("this is no task: a value that does not fit: missing field"));
         let mut late = server.connect("/tasks2").unwrap();
         assert_eq!(hear(&mut late), TASKS);
-        assert_eq!(late.recv().unwrap().to_value::<Task>().unwrap(), task);
+        assert_eq!(late.recv_as::<Task>(), task);
+    }
+
+    #[test]
+    fn row_12_a_client_speaks_in_values() {
+        let server = tasks::server().bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://{}/tasks2", server.local_addr());
+        let stopper = server.stopper();
+        let running = thread::spawn(move || server.run());
+        let mut client = chinwag::client::connect(&url).unwrap();
+        for text in TASKS {
+            let task = client.recv_as::<Task>().unwrap().unwrap().unwrap();
+            assert_eq!(Message::from_value(&task).unwrap(), Message::from(text));
+        }
+        let task = Task { name: "a".into(), description: "b".into(), priority: Priority::Low };
+        let (mut sender, mut receiver) = client.split().unwrap();
+        sender.send_as(&task).unwrap();
+        assert_eq!(receiver.recv_as::<Task>().unwrap().unwrap().unwrap(), task);
+        sender.send("no task").unwrap();
+        // The complaint is none either; the connection goes on.
+        assert!(receiver.recv_as::<Task>().unwrap().unwrap().is_err());
+        sender.send_as(&task).unwrap();
+        assert_eq!(receiver.recv_as::<Task>().unwrap().unwrap().unwrap(), task);
+        sender.close(chinwag::CloseCode::NORMAL, "").unwrap();
+        assert!(receiver.recv_as::<Task>().unwrap().is_none());
+        stopper.stop();
+        running.join().unwrap().unwrap();
     }
 
     #[test]
     fn row_41_one_object_each_way() {
         let server = testing::Server::new(tasks::server());
         let mut client = server.connect("/customer/1").unwrap();
-        let customer: Customer = client.recv().unwrap().to_value().unwrap();
+        let customer: Customer = client.recv_as();
         assert_eq!(
             (customer.id, &*customer.first_name, &*customer.last_name),
             (1, "Jane", "Smith")
@@ -319,7 +347,7 @@ mod json {
         assert_eq!(close_of(&mut client), (1000, "".into()));
 
         let mut client = server.connect("/customer").unwrap();
-        client.send(Message::from_value(&customer).unwrap());
+        client.send_as(&customer);
         assert_eq!(client.recv_text(), "A customer with id 1 is received by the server.");
         assert_eq!(close_of(&mut client), (1000, "".into()));
     }

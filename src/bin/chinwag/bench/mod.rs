@@ -150,7 +150,7 @@ fn broadcast_spec(options: &args::Broadcast) -> Result<Broadcast, Failure> {
     if members.saturating_mul(senders) > MAX_PAIRS {
         return misuse(format!("members times senders may be {MAX_PAIRS} at most"));
     }
-    if options.others_only && members < 2 * threads {
+    if options.others_only && members < threads.saturating_mul(2) {
         return misuse("a sender that hears nothing of its own needs another on its thread".into());
     }
     Ok(Broadcast {
@@ -176,7 +176,9 @@ fn plan(mode: Name, common: &Common, connections: usize) -> Result<Plan, Failure
     }
     let files = rlimit::increase_nofile_limit(u64::MAX)?;
     // Each thread has a poller and a waker.
-    if connections as u64 + 2 * threads as u64 + OTHER_FILES > files {
+    let pollers = (threads as u64).saturating_mul(2).saturating_add(OTHER_FILES);
+    let needed = (connections as u64).saturating_add(pollers);
+    if needed > files {
         return misuse(format!("{connections} connections are too many for {files} open files"));
     }
     if let Some(pid) = common.pid.iter().find(|pid| !process::exists(**pid)) {
