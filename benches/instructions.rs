@@ -28,8 +28,8 @@ use std::{
 use chinwag::{Deflate, Message, Peer, Request, Router, Server, Service, Session, Topic};
 use support::{Client, masked};
 
-/// By how much a work may become dearer: percent.
-const TOLERANCE: f64 = 5.0;
+/// By how much a work may become dearer that is the same every time: percent.
+const STEADY: f64 = 3.0;
 
 /// Members of the broadcast.
 const MEMBERS: usize = 100;
@@ -103,49 +103,76 @@ struct Work {
     /// Messages, deliveries or handshakes of a round.
     of_round: usize,
     rounds: usize,
+    /// By how much it may become dearer: percent. How many turns of its loop a server takes where several
+    /// sockets have news is up to the system.
+    tolerance: f64,
     run: fn(SocketAddr, usize),
 }
 
-const WORKS: [Work; 9] = [
+static WORKS: [Work; 9] = [
     Work {
         name: "echo, 128 B",
         of_round: 1,
         rounds: 2_000,
+        tolerance: STEADY,
         run: |addr, rounds| echo(&mut Client::connect(addr, "/echo"), "a", 128, rounds),
     },
-    Work { name: "echo, 128 B, 16 in flight", of_round: 16, rounds: 500, run: pipelined },
+    Work {
+        name: "echo, 128 B, 16 in flight",
+        of_round: 16,
+        rounds: 500,
+        tolerance: STEADY,
+        run: pipelined,
+    },
     Work {
         name: "echo, 16 KiB",
         of_round: 1,
         rounds: 500,
+        tolerance: STEADY,
         run: |addr, rounds| echo(&mut Client::connect(addr, "/echo"), "a", 16 << 10, rounds),
     },
     Work {
         name: "echo, 16 KiB non-ASCII",
         of_round: 1,
         rounds: 500,
+        tolerance: STEADY,
         run: |addr, rounds| echo(&mut Client::connect(addr, "/echo"), "héßλ€ж", 16 << 10, rounds),
     },
     Work {
         name: "echo, 128 B, compressed",
         of_round: 1,
         rounds: 500,
+        tolerance: STEADY,
         run: |addr, rounds| compressed_echo(addr, 128, rounds),
     },
     Work {
         name: "echo, 16 KiB, compressed",
         of_round: 1,
         rounds: 50,
+        tolerance: STEADY,
         run: |addr, rounds| compressed_echo(addr, 16 << 10, rounds),
     },
     Work {
         name: "session echo, 128 B",
         of_round: 1,
         rounds: 2_000,
+        tolerance: STEADY,
         run: |addr, rounds| echo(&mut Client::connect(addr, "/session"), "a", 128, rounds),
     },
-    Work { name: "broadcast to 100, 128 B", of_round: MEMBERS, rounds: 300, run: broadcast },
-    Work { name: "handshake and end", of_round: 1, rounds: 1_000, run: handshakes },
+    Work {
+        name: "broadcast to 100, 128 B",
+        of_round: MEMBERS,
+        rounds: 300,
+        tolerance: 10.0,
+        run: broadcast,
+    },
+    Work {
+        name: "handshake and end",
+        of_round: 1,
+        rounds: 1_000,
+        tolerance: 15.0,
+        run: handshakes,
+    },
 ];
 
 fn echo(client: &mut Client, of: &str, len: usize, rounds: usize) {
@@ -193,8 +220,8 @@ fn handshakes(addr: SocketAddr, rounds: usize) {
 // ---- measuring ---------------------------------------------------------------------------------
 
 /// Each work's instructions, for one message.
-fn measure() -> Vec<(&'static str, f64)> {
-    WORKS.iter().map(|work| (work.name, instructions_each(work))).collect()
+fn measure() -> Vec<(&'static Work, f64)> {
+    WORKS.iter().map(|work| (work, instructions_each(work))).collect()
 }
 
 fn instructions_each(work: &Work) -> f64 {
@@ -232,16 +259,16 @@ fn baseline_path() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "benches", "instructions.txt"].iter().collect()
 }
 
-fn compare(measured: &[(&str, f64)]) -> ExitCode {
+fn compare(measured: &[(&Work, f64)]) -> ExitCode {
     let baseline = fs::read_to_string(baseline_path()).expect("there is a baseline");
     let mut dearer = 0;
     println!("instructions a message        baseline        now  change");
-    for (name, now) in measured {
-        let line = baseline.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" | "));
+    for (Work { name, tolerance, .. }, now) in measured {
+        let line = baseline.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(" | "));
         let before: f64 = line.and_then(|count| count.parse().ok()).unwrap_or(0.0);
         let change = (now / before - 1.0) * 100.0;
         // One that has no figure yet is dearer without end.
-        let is_dearer = change > TOLERANCE;
+        let is_dearer = change > *tolerance;
         dearer += usize::from(is_dearer);
         let verdict = if is_dearer { "  DEARER" } else { "" };
         println!("{name:<28} {before:>9.0} {now:>10.0} {change:>+6.1}%{verdict}");
@@ -250,7 +277,7 @@ fn compare(measured: &[(&str, f64)]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "{dearer} dearer by more than {TOLERANCE} %. The baseline is that of {}; here is {}.",
+        "{dearer} dearer than may be. The baseline is that of {}; here is {}.",
         baseline.lines().next().unwrap_or_default(),
         compiler()
     );
@@ -258,9 +285,9 @@ fn compare(measured: &[(&str, f64)]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn write(measured: &[(&str, f64)]) -> ExitCode {
+fn write(measured: &[(&Work, f64)]) -> ExitCode {
     let lines: String =
-        measured.iter().map(|(name, count)| format!("{name} | {count:.0}\n")).collect();
+        measured.iter().map(|(work, count)| format!("{} | {count:.0}\n", work.name)).collect();
     fs::write(baseline_path(), format!("{}\n{lines}", compiler())).expect("it can be written");
     print!("{lines}");
     ExitCode::SUCCESS
