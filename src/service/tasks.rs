@@ -41,6 +41,8 @@ struct Inner {
     /// Tasks that are dropped if they still run then, the next one first.
     leaving: RefCell<BTreeSet<(Instant, TaskId)>>,
     panics: Cell<u64>,
+    /// The task that is being polled, and what its own waker is known by.
+    polled: Cell<Option<(TaskId, *const ())>>,
 }
 
 /// Names a task of a worker for ever.
@@ -79,6 +81,7 @@ impl Tasks {
             alarms_set: Cell::new(0),
             leaving: RefCell::default(),
             panics: Cell::default(),
+            polled: Cell::default(),
         }))
     }
 
@@ -178,6 +181,18 @@ impl Tasks {
         self.0.woken.borrow_mut().push_back(task);
     }
 
+    /// The task that is being polled, where `waker` is that task's own: then polling it is as good as
+    /// calling the waker.
+    pub fn polled_with(&self, waker: &Waker) -> Option<TaskId> {
+        let (task, own) = self.0.polled.get()?;
+        ptr::eq(waker.data(), own).then_some(task)
+    }
+
+    /// Polls a task at once, whether it was woken or not. Not to be called from a task.
+    pub fn poll_now(&self, task: TaskId) {
+        self.poll(task);
+    }
+
     /// Does something, and polls at once the task that it has woken or started last. Not to be called
     /// from a task.
     pub fn run_woken_by<T>(&self, wake: impl FnOnce() -> T) -> T {
@@ -209,7 +224,9 @@ impl Tasks {
             entry.running.take()
         });
         let Some((mut future, waker)) = running else { return };
+        let before = self.0.polled.replace(Some((TaskId(key), waker.data())));
         let polled = self.catch(|| future.as_mut().poll(&mut Context::from_waker(&waker)));
+        self.0.polled.set(before);
         if let Some(Poll::Pending) = polled
             && let Some(entry) = self.0.table.borrow_mut().get_mut(key)
         {

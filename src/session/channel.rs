@@ -18,7 +18,7 @@ use crate::{
         frame::Frame,
         message::Message,
     },
-    service::{OwnedRequest, Peer, PeerHandle, Request, Tasks},
+    service::{OwnedRequest, Peer, PeerHandle, Request, TaskId, Tasks},
 };
 
 /// Bytes of what came and was not received from which on the socket is not read.
@@ -84,15 +84,13 @@ pub(super) struct Channel<U> {
     orders: RefCell<Queue<Order>>,
     /// Bytes in `orders`.
     ordered: Cell<usize>,
-    /// Whose turn it is when something comes, where `is_awaited`.
-    receiver: RefCell<Option<Waker>>,
+    /// Who waits for what comes.
+    receiver: Cell<Option<Receiver>>,
     /// Those that wait for room or for the end, by their number.
     waiting: RefCell<Vec<(u64, Waker)>>,
     /// The number of the next one to wait.
     next_waiter: Cell<u64>,
     reason: OnceCell<Box<CloseReason>>,
-    /// A task waits for what comes.
-    is_awaited: Cell<bool>,
     /// The peer takes nothing for now.
     is_full: Cell<bool>,
     /// The service will be called.
@@ -103,6 +101,14 @@ pub(super) struct Channel<U> {
     is_deaf: Cell<bool>,
     /// A Close was ordered.
     is_closing: Cell<bool>,
+}
+
+/// Who waits for what comes.
+enum Receiver {
+    /// A task, by its own waker.
+    Task(TaskId),
+    /// Something within a task that has a waker of its own.
+    Waker(Waker),
 }
 
 /// What a task wants of its connection.
@@ -130,8 +136,7 @@ impl<U: Unit> Channel<U> {
             unread: Cell::default(),
             orders: RefCell::default(),
             ordered: Cell::default(),
-            receiver: RefCell::default(),
-            is_awaited: Cell::default(),
+            receiver: Cell::default(),
             waiting: RefCell::default(),
             next_waiter: Cell::default(),
             reason: OnceCell::new(),
@@ -172,11 +177,10 @@ impl<U: Unit> Channel<U> {
         if self.reason.get().is_some() {
             return Poll::Ready(None);
         }
-        self.is_awaited.set(true);
-        let wakes = |waker: &Waker| waker.will_wake(context.waker());
-        if !self.receiver.borrow().as_ref().is_some_and(wakes) {
-            self.receiver.replace(Some(context.waker().clone()));
-        }
+        self.receiver.set(Some(match self.tasks.polled_with(context.waker()) {
+            Some(task) => Receiver::Task(task),
+            None => Receiver::Waker(context.waker().clone()),
+        }));
         Poll::Pending
     }
 
@@ -274,8 +278,12 @@ impl<U: Unit> Channel<U> {
         self.incoming.borrow_mut().push_back(unit);
         // What the peer sent is answered before its next frame is looked at: that may be its Close, and
         // nothing goes out behind the answer to that.
-        if self.is_awaited.get() {
-            self.run(|| self.wake_receiver(), peer);
+        match self.receiver.take() {
+            Some(Receiver::Task(task)) => self.run(|| self.tasks.poll_now(task), peer),
+            Some(Receiver::Waker(waker)) => {
+                self.run(|| self.tasks.run_woken_by(|| waker.wake()), peer);
+            }
+            None => {}
         }
         if self.unread.get() > MAX_UNREAD {
             self.is_paused.set(true);
@@ -283,18 +291,10 @@ impl<U: Unit> Channel<U> {
         }
     }
 
-    fn wake_receiver(&self) {
-        if self.is_awaited.replace(false)
-            && let Some(receiver) = &*self.receiver.borrow()
-        {
-            receiver.wake_by_ref();
-        }
-    }
-
-    /// Polls the task that `wake` wakes or starts, and carries out what it orders.
-    pub(super) fn run<T>(&self, wake: impl FnOnce() -> T, peer: &mut Peer<'_>) -> T {
+    /// Has `poll` poll a task, and carries out what that orders.
+    pub(super) fn run<T>(&self, poll: impl FnOnce() -> T, peer: &mut Peer<'_>) -> T {
         let was_called = self.is_called.replace(true);
-        let done = self.tasks.run_woken_by(wake);
+        let done = poll();
         for _ in 0..MAX_ROUNDS {
             if !self.wants_call() {
                 break;
@@ -350,7 +350,11 @@ impl<U: Unit> Channel<U> {
         self.reason.get_or_init(|| reason.clone().into());
         self.orders.take();
         self.wake_waiting();
-        self.wake_receiver();
+        match self.receiver.take() {
+            Some(Receiver::Task(task)) => self.tasks.wake(task),
+            Some(Receiver::Waker(waker)) => waker.wake(),
+            None => {}
+        }
     }
 
     fn wake_waiting(&self) {

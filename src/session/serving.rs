@@ -68,7 +68,8 @@ where
         let ending = Ending(Rc::clone(&channel));
         let running = (self.handler)(Session::new(Rc::clone(&channel)));
         let tasks = peer.tasks();
-        let task = channel.run(|| tasks.spawn(async move { ending.end(running.await) }), peer);
+        let start = || tasks.spawn(async move { ending.end(running.await) });
+        let task = channel.run(|| tasks.run_woken_by(start), peer);
         self.stage = Stage::Running(channel, task);
     }
 
