@@ -235,6 +235,43 @@ impl Route {
         }
     }
 
+    /// Admits only whom `decide` admits, which may take a while; everybody else gets its answer. The
+    /// future runs and ends as that of [`deciding`](Self::deciding) does.
+    ///
+    /// ```
+    /// use chinwag::{Answer, OwnedRequest, Route, Session};
+    ///
+    /// let route = Route::session(|session: Session| async move {
+    ///     session.send("Welcome").await?;
+    ///     Ok(())
+    /// })
+    /// .admit(|request: OwnedRequest| async move {
+    ///     match request.as_request().query("token").as_deref() {
+    ///         Some("secret") => Ok(()),
+    ///         _ => Err(Answer::text(401, "log in first")),
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn admit<D>(mut self, decide: impl Fn(OwnedRequest) -> D + Send + Sync + 'static) -> Self
+    where
+        D: Future<Output = Result<(), Answer>> + 'static,
+    {
+        let make = Arc::new(self.make);
+        self.make = Box::new(move |request| {
+            let request = request.to_owned();
+            let (decision, make) = (decide(request.clone()), Arc::clone(&make));
+            Decision::Later(Box::pin(async move {
+                decision.await?;
+                match make(&request.as_request()) {
+                    Decision::Now(verdict) => verdict,
+                    Decision::Later(deciding) => deciding.await,
+                }
+            }))
+        });
+        self
+    }
+
     /// Raw mode: the service hears frames and answers control frames itself.
     #[must_use]
     pub fn raw(mut self) -> Self {

@@ -10,7 +10,9 @@ use std::{
     thread,
 };
 
-use chinwag::{Accept, Answer, OwnedRequest, Route, Server, Timeouts, testing};
+use chinwag::{
+    Accept, Answer, OwnedRequest, Route, Server, Session, Timeouts, session::sleep, testing,
+};
 
 use crate::{
     Echo, SECOND, TICK,
@@ -45,6 +47,28 @@ fn a_panic_in_a_future_is_answered_with_500() {
     assert_eq!(server.connect("/panic").unwrap_err().status, 500);
     assert_eq!(server.counters().panics.get(), 1);
     server.connect("/yes").unwrap();
+}
+
+#[test]
+fn a_session_is_admitted_or_refused_after_a_while() {
+    let route = Route::session(|session: Session| async move {
+        let request = session.request();
+        let (id, protocol) = (request.param("id").unwrap(), request.protocol().unwrap_or("none"));
+        session.send(format!("{id} speaks {protocol}")).await?;
+        Ok(())
+    });
+    let route = route.protocols(["chat"]).admit(|request: OwnedRequest| async move {
+        sleep(SECOND).await;
+        let is_known = request.as_request().cookie("token") == Some("secret");
+        if is_known { Ok(()) } else { Err(Answer::text(401, "log in first")) }
+    });
+    let server = testing::Server::new(Server::builder().route("/{id}", route));
+    let knock = |cookie| server.client().protocol("chat").header("Cookie", cookie).start("/7");
+    let (known, unknown) = (knock("token=secret"), knock("token=guess"));
+    server.advance(SECOND);
+    assert_eq!(known.finish().unwrap().recv_text(), "7 speaks chat");
+    let answer = unknown.finish().unwrap_err();
+    assert_eq!((answer.status, answer.text()), (401, "log in first\n".into()));
 }
 
 /// A future that another thread finishes.
