@@ -57,8 +57,8 @@
 //! ```
 //!
 //! Each room uses those before it and none after: `protocol`, `convert`, `service`, then `router`,
-//! `server`, `client`, `cookie` and `chat`. A § in these pages is a section of RFC 6455 unless another RFC is
-//! named.
+//! `server`, `session`, then `client`, `cookie` and `chat`, and `testing` at the end. A § in these pages is a
+//! section of RFC 6455 unless another RFC is named.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
