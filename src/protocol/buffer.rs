@@ -29,6 +29,11 @@ const LEAST_SPACE: usize = 4 << 10;
 const MAX_LEAP: usize = 16;
 
 impl Buffer {
+    /// No payload yet, and room for a header in front of it.
+    fn empty(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: MAX_HEADER, end: MAX_HEADER }
+    }
+
     /// Bytes of payload.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -147,7 +152,7 @@ impl WireBytes {
 /// Spare buffers of one thread, in rooms that are powers of two, and its [`Codecs`].
 #[derive(Debug)]
 pub struct Pool {
-    spare: [Vec<Buffer>; CLASSES],
+    spare: [Vec<Vec<u8>>; CLASSES],
     held: usize,
     max_held: usize,
     /// What compressed messages need.
@@ -173,30 +178,35 @@ impl Pool {
 
     /// An empty buffer with room for at least `len` bytes of payload.
     pub fn take(&mut self, len: usize) -> Buffer {
-        self.take_spare(len).unwrap_or_else(|| {
-            let bytes = vec![0; MAX_HEADER + room_for(len)];
-            Buffer { bytes, start: MAX_HEADER, end: MAX_HEADER }
-        })
+        self.take_spare(len)
+            .unwrap_or_else(|| Buffer::empty(vec![0; MAX_HEADER + room_of(class_of(len))]))
     }
 
     /// An empty buffer with room for at least `len` bytes of payload, where there is a spare one.
     fn take_spare(&mut self, len: usize) -> Option<Buffer> {
-        let buffer = self.spare.get_mut(class_of(room_for(len)))?.pop()?;
-        self.held -= buffer.bytes.len();
-        Some(buffer)
+        let bytes = self.spare.get_mut(class_of(len))?.pop()?;
+        self.held -= bytes.len();
+        Some(Buffer::empty(bytes))
+    }
+
+    /// A buffer with a copy of `payload`.
+    fn copy(&mut self, payload: &[u8]) -> Buffer {
+        let mut buffer = self.take(payload.len());
+        buffer.end += payload.len();
+        buffer.bytes[buffer.start..buffer.end].copy_from_slice(payload);
+        buffer
     }
 
     /// Takes a buffer back.
-    pub fn put(&mut self, mut buffer: Buffer) {
-        let size = buffer.bytes.len();
+    pub fn put(&mut self, Buffer { bytes, .. }: Buffer) {
+        let size = bytes.len();
+        let class = class_of(size.saturating_sub(MAX_HEADER));
         // One that came from elsewhere has another size.
-        let room = size.saturating_sub(MAX_HEADER);
-        if room < MIN_ROOM || !room.is_power_of_two() || self.held + size > self.max_held {
+        if size != MAX_HEADER + room_of(class) || self.held + size > self.max_held {
             return;
         }
-        if let Some(spare) = self.spare.get_mut(class_of(room)) {
-            (buffer.start, buffer.end) = (MAX_HEADER, MAX_HEADER);
-            spare.push(buffer);
+        if let Some(spare) = self.spare.get_mut(class) {
+            spare.push(bytes);
             self.held += size;
         }
     }
@@ -207,12 +217,14 @@ impl Pool {
     }
 }
 
-fn room_for(len: usize) -> usize {
-    len.next_power_of_two().max(MIN_ROOM)
+/// The number of the least room that `len` bytes fit into.
+fn class_of(len: usize) -> usize {
+    ((len.max(MIN_ROOM) - 1).ilog2() + 1 - MIN_ROOM.ilog2()) as usize
 }
 
-fn class_of(room: usize) -> usize {
-    (room.ilog2() - MIN_ROOM.ilog2()) as usize
+/// Bytes of a room by its number.
+fn room_of(class: usize) -> usize {
+    MIN_ROOM << class
 }
 
 /// Payload bytes: a slice of what was read, or a buffer where they came in pieces.
@@ -238,11 +250,7 @@ impl Payload<'_> {
     /// As [`into_owned`](Self::into_owned), in a buffer of the `pool`'s.
     pub fn into_owned_in(self, pool: &mut Pool) -> Payload<'static> {
         Payload::Owned(match self {
-            Self::Borrowed(bytes) => {
-                let mut buffer = pool.take(bytes.len());
-                buffer.append(bytes, pool);
-                buffer
-            }
+            Self::Borrowed(bytes) => pool.copy(bytes),
             Self::Owned(buffer) => buffer,
         })
     }

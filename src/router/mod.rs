@@ -5,8 +5,10 @@
 //! an upgrade that everybody agrees to. Sockets are `server`'s work.
 
 mod decision;
+mod error;
 mod origin;
 mod refusal;
+mod route;
 #[cfg(test)]
 mod tests;
 
@@ -14,22 +16,20 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, net::SocketAddr, sync::Arc};
 
 use decision::Decision;
 pub use decision::{Accept, Deciding, IntoService, Opening, Verdict};
+pub use error::RouteError;
 pub use origin::{Origin, OriginError, Origins};
 pub use refusal::busy;
 use refusal::{foreign_origin, method_not_allowed, no_protocol};
+pub use route::Route;
+use route::Socket;
 
 use crate::{
     protocol::{
-        connection::{Mode, Settings, Terms},
-        extension::{
-            Conflict, Extensions,
-            deflate::{Deflate, Takeovers},
-            is_token,
-        },
+        connection::{Settings, Terms},
+        extension::deflate::Takeovers,
         handshake::{self, HandshakeError, Head, Upgrade},
-        limits::{Limits, Timeouts},
     },
-    service::{Answer, OwnedRequest, Param, Request, Service},
+    service::{Answer, Param, Request, Service},
 };
 
 /// Paths and what stands behind them.
@@ -74,7 +74,6 @@ enum Entry {
 }
 
 type Page = Box<dyn Fn(&Request<'_>) -> Answer + Send + Sync>;
-type Make = Box<dyn Fn(&Request<'_>) -> Decision + Send + Sync>;
 
 impl Router {
     /// No routes: every request is answered with 404.
@@ -170,275 +169,6 @@ impl fmt::Debug for Router {
     }
 }
 
-/// A service with settings of its own.
-pub struct Route {
-    make: Make,
-    mode: Mode,
-    limits: Option<Limits>,
-    timeouts: Option<Timeouts>,
-    /// Whether there is a wish, and which.
-    deflate: Option<Option<Deflate>>,
-    extensions: Option<Extensions>,
-    protocols: Vec<String>,
-    needs_protocol: bool,
-}
-
-impl Route {
-    /// A route to the service that `make` gives for each upgrade.
-    pub fn new<S: IntoService>(make: impl Fn(&Request<'_>) -> S + Send + Sync + 'static) -> Self {
-        Self::of(Box::new(move |request| Decision::Now(make(request).into_service())))
-    }
-
-    /// A route whose application decides after a while, such as when another thread has looked
-    /// something up: `decide` gives a future of what [`new`](Self::new) takes at once. The future runs
-    /// on the thread of the worker that owns the connection, and is dropped where the client goes first.
-    ///
-    /// ```
-    /// use chinwag::{Answer, OwnedRequest, Route, Service};
-    ///
-    /// struct Member(u64);
-    ///
-    /// impl Service for Member {}
-    ///
-    /// async fn look_up(token: &str) -> Option<u64> {
-    ///     (token == "secret").then_some(7)
-    /// }
-    ///
-    /// let route = Route::deciding(|request: OwnedRequest| async move {
-    ///     let token = request.as_request().cookie("token").unwrap_or_default();
-    ///     match look_up(token).await {
-    ///         Some(id) => Ok(Member(id)),
-    ///         None => Err(Answer::text(401, "log in first")),
-    ///     }
-    /// });
-    /// ```
-    pub fn deciding<D>(decide: impl Fn(OwnedRequest) -> D + Send + Sync + 'static) -> Self
-    where
-        D: Future<Output: IntoService> + 'static,
-    {
-        Self::of(Box::new(move |request| {
-            let decision = decide(request.to_owned());
-            Decision::Later(Box::pin(async { decision.await.into_service() }))
-        }))
-    }
-
-    fn of(make: Make) -> Self {
-        Self {
-            make,
-            mode: Mode::Messages,
-            limits: None,
-            timeouts: None,
-            deflate: None,
-            extensions: None,
-            protocols: Vec::new(),
-            needs_protocol: false,
-        }
-    }
-
-    /// Admits only whom `decide` admits, which may take a while; everybody else gets its answer. The
-    /// future runs and ends as that of [`deciding`](Self::deciding) does.
-    ///
-    /// ```
-    /// use chinwag::{Answer, OwnedRequest, Route, Session};
-    ///
-    /// let route = Route::session(|session: Session| async move {
-    ///     session.send("Welcome").await?;
-    ///     Ok(())
-    /// })
-    /// .admit(|request: OwnedRequest| async move {
-    ///     match request.as_request().query("token").as_deref() {
-    ///         Some("secret") => Ok(()),
-    ///         _ => Err(Answer::text(401, "log in first")),
-    ///     }
-    /// });
-    /// ```
-    #[must_use]
-    pub fn admit<D>(mut self, decide: impl Fn(OwnedRequest) -> D + Send + Sync + 'static) -> Self
-    where
-        D: Future<Output = Result<(), Answer>> + 'static,
-    {
-        let make = Arc::new(self.make);
-        self.make = Box::new(move |request| {
-            let request = request.to_owned();
-            let (decision, make) = (decide(request.clone()), Arc::clone(&make));
-            Decision::Later(Box::pin(async move {
-                decision.await?;
-                match make(&request.as_request()) {
-                    Decision::Now(verdict) => verdict,
-                    Decision::Later(deciding) => deciding.await,
-                }
-            }))
-        });
-        self
-    }
-
-    /// Raw mode: the service hears frames and answers control frames itself.
-    #[must_use]
-    pub fn raw(mut self) -> Self {
-        self.mode = Mode::Raw;
-        self
-    }
-
-    /// Limits instead of the server's. Those of heads have no effect here.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = Some(limits);
-        self
-    }
-
-    /// Timeouts instead of the server's. That of the handshake has no effect here.
-    #[must_use]
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = Some(timeouts);
-        self
-    }
-
-    /// What is wanted of compression (RFC 7692) instead of what the server wants; `None` declines it. In
-    /// raw mode it is declined also where [`Deflate::raw`] is not set.
-    #[must_use]
-    pub fn deflate(mut self, deflate: Option<Deflate>) -> Self {
-        self.deflate = Some(deflate);
-        self
-    }
-
-    /// Extensions of one's own (§9) instead of the server's; [`Extensions::new`] for none. In raw mode
-    /// only those are used that [cover it](crate::protocol::extension::Extension::covers_raw).
-    #[must_use]
-    pub fn extensions(mut self, extensions: Extensions) -> Self {
-        self.extensions = Some(extensions);
-        self
-    }
-
-    /// Subprotocols spoken here, the preferred one first (§1.9). The first that the client offers too
-    /// is agreed to; none where it offers none of them, which [`Request::protocol`] tells.
-    #[must_use]
-    pub fn protocols<S: Into<String>>(mut self, protocols: impl IntoIterator<Item = S>) -> Self {
-        self.protocols = protocols.into_iter().map(Into::into).collect();
-        self.needs_protocol = false;
-        self
-    }
-
-    /// As [`protocols`](Self::protocols), for clients that offer one of them and nobody else: other
-    /// upgrades go on to the next route of the path, and where there is none are answered with 400,
-    /// which names all that is spoken there.
-    ///
-    /// ```
-    /// use chinwag::{Request, Route, Router, Service};
-    ///
-    /// struct Chat(u8);
-    ///
-    /// impl Service for Chat {}
-    ///
-    /// let router = Router::new()
-    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(2)).only_protocols(["chat.v2"]))
-    ///     .route("/chat", Route::new(|_: &Request<'_>| Chat(1)).protocols(["chat.v1"]));
-    /// # router.build(Default::default()).unwrap();
-    /// ```
-    #[must_use]
-    pub fn only_protocols<S: Into<String>>(
-        mut self,
-        protocols: impl IntoIterator<Item = S>,
-    ) -> Self {
-        self = self.protocols(protocols);
-        self.needs_protocol = true;
-        self
-    }
-
-    fn build(self, path: &str, defaults: &Settings) -> Result<Socket, RouteError> {
-        if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
-            return Err(RouteError::Protocol { path: path.into(), name: name.clone() });
-        }
-        let deflate = self.deflate.unwrap_or_else(|| defaults.deflate.clone());
-        if deflate.as_ref().is_some_and(|deflate| !deflate.is_legal()) {
-            return Err(RouteError::Deflate { path: path.into() });
-        }
-        let settings = Settings {
-            limits: self.limits.unwrap_or_else(|| defaults.limits.clone()),
-            timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
-            mode: self.mode,
-            deflate,
-            extensions: self.extensions.unwrap_or_else(|| defaults.extensions.clone()),
-        };
-        settings
-            .check_extensions()
-            .map_err(|conflict| RouteError::Extensions { path: path.into(), conflict })?;
-        let Self { make, protocols, needs_protocol, .. } = self;
-        Ok(Socket { make, protocols, needs_protocol, settings: settings.into() })
-    }
-}
-
-impl fmt::Debug for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route").field("mode", &self.mode).finish_non_exhaustive()
-    }
-}
-
-/// A route that cannot be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RouteError {
-    /// Two pages have the same path.
-    Duplicate {
-        /// The path.
-        path: String,
-    },
-    /// Earlier routes of the same path take every upgrade that this one would, or it names no
-    /// subprotocol and takes only clients that offer one.
-    Unreachable {
-        /// The path.
-        path: String,
-    },
-    /// The path is malformed, or cannot be told from another one.
-    Path {
-        /// The path.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// §4.1: the name of a subprotocol is a token.
-    Protocol {
-        /// The path of its route.
-        path: String,
-        /// The name.
-        name: String,
-    },
-    /// A setting of compression is out of its range.
-    Deflate {
-        /// The path of its route.
-        path: String,
-    },
-    /// Extensions cannot be installed together.
-    Extensions {
-        /// The path of their route.
-        path: String,
-        /// What is between them.
-        conflict: Conflict,
-    },
-}
-
-impl fmt::Display for RouteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Duplicate { path } => write!(f, "path {path:?} is given to two pages"),
-            Self::Unreachable { path } => {
-                write!(
-                    f,
-                    "a route of path {path:?} is never reached: earlier ones leave it no client"
-                )
-            }
-            Self::Path { path, reason } => write!(f, "path {path:?} cannot be: {reason}"),
-            Self::Protocol { path, name } => {
-                write!(f, "subprotocol {name:?} at path {path:?} is not a token")
-            }
-            Self::Deflate { path } => {
-                write!(f, "a setting of compression at path {path:?} is out of its range")
-            }
-            Self::Extensions { path, conflict } => write!(f, "{conflict} at path {path:?}"),
-        }
-    }
-}
-
-impl std::error::Error for RouteError {}
-
 /// A [`Router`], built: shared by all workers.
 pub struct Routes {
     paths: matchit::Router<Node>,
@@ -454,28 +184,6 @@ struct Node {
     page: Option<Page>,
     /// In the order in which they are tried.
     sockets: Vec<Socket>,
-}
-
-struct Socket {
-    make: Make,
-    protocols: Vec<String>,
-    needs_protocol: bool,
-    settings: Arc<Settings>,
-}
-
-impl Socket {
-    /// Whether some upgrade passes by all of `earlier` and is taken here.
-    fn is_reached_behind(&self, earlier: &[Self]) -> bool {
-        let is_new = |name| !earlier.iter().any(|socket| socket.protocols.contains(name));
-        earlier.iter().all(|socket| socket.needs_protocol)
-            && (!self.needs_protocol || self.protocols.iter().any(is_new))
-    }
-
-    /// Whether it takes this upgrade, and the subprotocol agreed to.
-    fn take<'s>(&'s self, upgrade: &Upgrade<'_>) -> Option<(&'s Self, Option<&'s str>)> {
-        let protocol = upgrade.choose_protocol(&self.protocols);
-        (protocol.is_some() || !self.needs_protocol).then_some((self, protocol))
-    }
 }
 
 /// What becomes of a request.

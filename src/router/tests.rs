@@ -9,6 +9,11 @@ use std::{
 };
 
 use super::*;
+use crate::protocol::{
+    connection::Mode,
+    extension::{Conflict, Extensions, deflate::Deflate},
+    limits::{Limits, Timeouts},
+};
 
 struct Quiet;
 

@@ -218,9 +218,7 @@ impl Tasks {
 
     fn poll(&self, TaskId(key): TaskId) {
         let running = self.0.table.borrow_mut().get_mut(key).and_then(|entry| {
-            // Whoever rings from here on is heard. What those before have left is seen by the poll, which
-            // takes more than a store: that may come to pass behind what the poll reads.
-            entry.bell.rung.swap(false, Ordering::AcqRel);
+            entry.bell.listen();
             entry.running.take()
         });
         let Some((mut future, waker)) = running else { return };
@@ -258,6 +256,17 @@ impl Tasks {
     pub fn clear(&self) {
         let keys = self.0.table.borrow().keys();
         keys.into_iter().for_each(|key| self.cancel(TaskId(key)));
+    }
+}
+
+impl Bell {
+    /// Whoever rings from here on is heard. What those before have left is seen by the poll that follows,
+    /// which takes more than a store: that may come to pass behind what the poll reads. Where nobody has
+    /// rung there is nothing to take back, and no locked instruction is paid for.
+    fn listen(&self) {
+        if self.rung.load(Ordering::Acquire) {
+            self.rung.swap(false, Ordering::AcqRel);
+        }
     }
 }
 

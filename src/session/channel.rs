@@ -199,13 +199,13 @@ impl<U: Unit> Channel<U> {
 
     /// Leaves an order, once there is room.
     pub(super) fn order(&self, order: Order) -> impl Future<Output = Result<(), SendError>> {
-        let (mut order, waiter) = (Some(order), self.waiter());
+        let (mut order, mut waiter) = (Some(order), None);
         future::poll_fn(move |context| {
             if self.is_closing.get() || self.reason.get().is_some() {
                 return Poll::Ready(Err(SendError::NotOpen));
             }
             if self.is_full.get() || self.ordered.get() >= MAX_ORDERED {
-                return waiter.wait(context);
+                return waiter.get_or_insert_with(|| self.waiter()).wait(context);
             }
             self.push(order.take().expect("a future is not polled behind its end"));
             Poll::Ready(Ok(()))
@@ -255,6 +255,7 @@ impl<U: Unit> Channel<U> {
         Waiter { waiting: &self.waiting, number }
     }
 
+    #[inline]
     fn push(&self, order: Order) {
         self.ordered.set(self.ordered.get() + order.len());
         self.orders.borrow_mut().push_back(order);

@@ -91,8 +91,8 @@ impl<U: Unit> Session<U> {
     }
 
     /// As [`Receiver::recv`].
-    pub async fn recv(&mut self) -> Option<U> {
-        self.receiver.recv().await
+    pub fn recv(&mut self) -> impl Future<Output = Option<U>> {
+        self.receiver.recv()
     }
 
     /// Its two sides, so that one task may read while another writes: [`Sender::spawn`] starts one.
@@ -112,8 +112,8 @@ impl<U: Unit> Deref for Session<U> {
 impl<U: Unit> Receiver<U> {
     /// The next message, or frame in raw mode; `None` once the connection has ended and all that came
     /// before was received. Dropping the future loses nothing.
-    pub async fn recv(&mut self) -> Option<U> {
-        future::poll_fn(|context| self.channel.poll_recv(context)).await
+    pub fn recv(&mut self) -> impl Future<Output = Option<U>> {
+        future::poll_fn(|context| self.channel.poll_recv(context))
     }
 }
 
