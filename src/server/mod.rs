@@ -4,11 +4,15 @@
 //! no connection moves between them and no lock is taken for a message. The first worker accepts for
 //! all and hands each connection to the worker that has the fewest: so they are even to within one,
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
+//!
+//! What a connection costs, and what the system has to allow for many, is told in [`capacity`].
 
 mod accept;
 mod addr;
 mod board;
 mod call;
+#[doc = include_str!("capacity.md")]
+pub mod capacity {}
 mod context;
 mod counters;
 mod hearing;
