@@ -13,9 +13,9 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    /// None yet.
+    /// None yet, with room for one: most connections hear one topic.
     pub(super) fn new(ear: Ear) -> Self {
-        Self { ear, subscriptions: Vec::new() }
+        Self { ear, subscriptions: Vec::with_capacity(1) }
     }
 
     pub(super) fn ear(&self) -> Ear {

@@ -4,11 +4,15 @@
 //! no connection moves between them and no lock is taken for a message. The first worker accepts for
 //! all and hands each connection to the worker that has the fewest: so they are even to within one,
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
+//!
+//! What a connection costs, and what the system has to allow for many, is told in [`capacity`].
 
 mod accept;
 mod addr;
 mod board;
 mod call;
+#[doc = include_str!("capacity.md")]
+pub mod capacity {}
 mod context;
 mod counters;
 mod hearing;
@@ -60,6 +64,10 @@ const MAX_CONNECTIONS: usize = 10_000;
 
 /// Connections that may wait to be accepted; the system may have a lower limit of its own.
 const BACKLOG: i32 = 1_024;
+
+/// Whether a connection that is accepted has the listener's TCP_NODELAY, which spares a system call for
+/// each.
+const NODELAY_IS_INHERITED: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Most connections over the limit that are being told so at once; more are dropped unheard.
 const MAX_OVER_LIMIT: usize = 128;
@@ -369,6 +377,8 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     // would let two processes share it.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
+    // A turn's output leaves in one piece, so nothing is gained by holding it back (RFC 896).
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -424,5 +434,23 @@ impl Shared {
             Admission::OverLimit => &self.over_limit,
         };
         count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_inherits_that_nothing_is_held_back() {
+        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = loop {
+            match listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::yield_now(),
+                accepted => break accepted.unwrap().0,
+            }
+        };
+        assert!(NODELAY_IS_INHERITED && accepted.nodelay().unwrap());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
 
 use super::{
-    Shared,
+    NODELAY_IS_INHERITED, Shared,
     accept::{Acceptor, Arrival},
     board::{Readiness, Switchboard},
     mailbox::Mailbox,
@@ -156,8 +156,9 @@ impl Worker {
         let Arrival { socket, addr, admission } = arrival;
         let registry = self.poll.registry();
         self.board.welcome(socket, addr, admission, |socket, key| {
-            // A turn's output leaves in one piece, so nothing is gained by holding it back (RFC 896).
-            socket.set_nodelay(true)?;
+            if !NODELAY_IS_INHERITED {
+                socket.set_nodelay(true)?;
+            }
             registry.register(socket, token_of(key), Interest::READABLE | Interest::WRITABLE)
         });
     }
