@@ -204,8 +204,8 @@ fn a_stream_carries_bytes_and_tells_of_its_end() {
     stream.send_bytes("GET / HT");
     assert_eq!((stream.recv_bytes(), stream.has_ended()), (Vec::new(), false));
     stream.send_bytes("TP/1.1\r\nHost: a\r\n\r\n");
-    assert!(stream.recv_bytes().starts_with(b"HTTP/1.1 404 "));
     assert!(stream.has_ended() && !stream.was_reset());
+    assert!(stream.recv_bytes().starts_with(b"HTTP/1.1 404 "));
     drop(stream);
 
     let mut stream = server.connect("/echo").unwrap().into_stream();
