@@ -2,64 +2,59 @@
 //! itself.
 #![cfg(feature = "deflate")]
 
-use std::sync::{Arc, Mutex};
-
 use chinwag::{
-    Topic,
-    service::{Full, Kind, Letter, Mailbox, Subscriber, TopicDeflate},
+    Deflate, Peer, Request, Server, Service, Topic, TopicDeflate,
+    testing::{self, Client},
 };
 
-/// Keeps whether the last publication was for a cohort.
-#[derive(Default)]
-struct Last(Mutex<Option<bool>>);
+/// Subscribes.
+struct Member(Topic);
 
-impl Mailbox for Last {
-    fn post(&self, letter: Letter) -> Result<(), Full> {
-        let Letter::Publication(publication) = letter else { panic!("an errand") };
-        assert_ne!(publication.shared.is_some(), publication.cohort.is_some());
-        *self.0.lock().unwrap() = Some(publication.cohort.is_some());
-        Ok(())
-    }
-
-    fn has_room(&self, _: usize) -> bool {
-        true
+impl Service for Member {
+    fn opened(&mut self, peer: &mut Peer<'_>) {
+        peer.subscribe(&self.0);
     }
 }
 
-/// A topic with a member, and whether what is published to it is for a cohort.
-struct Hall {
-    topic: Topic,
-    last: Arc<Last>,
-    _member: Subscriber,
+/// A topic that takes one member to have a cohort.
+fn hall() -> Topic {
+    let settings =
+        TopicDeflate { window_bits: 9, mem_level: 1, min_members: 1, ..TopicDeflate::default() };
+    Topic::compressed(settings)
 }
 
-impl Hall {
-    fn new() -> Self {
-        let settings = TopicDeflate {
-            window_bits: 9,
-            mem_level: 1,
-            min_members: 1,
-            ..TopicDeflate::default()
-        };
-        let (topic, last) = (Topic::compressed(settings), Arc::<Last>::default());
-        let mailbox: Arc<dyn Mailbox> = Arc::clone(&last) as _;
-        let member = topic.join(0, &mailbox, None, Kind::Cohort).unwrap();
-        Self { topic, last, _member: member }
-    }
+/// Connects a member to the topic with this number.
+fn join(server: &testing::Server, number: usize) -> Client {
+    let takeover = Deflate { server_window_bits: 15, server_takeover: true, ..Deflate::default() };
+    server.client().deflate(takeover).connect(&format!("/{number}")).unwrap()
+}
 
-    fn has_cohort(&self) -> bool {
-        self.topic.publish("tea ".repeat(20)).unwrap();
-        self.last.0.lock().unwrap().take().unwrap()
-    }
+/// Whether what is published to a topic is compressed for its cohort; if not, it is for each by itself.
+fn has_cohort(topic: &Topic) -> bool {
+    let before = topic.compressions();
+    topic.publish("tea ".repeat(20)).unwrap();
+    let after = topic.compressions();
+    let made = (after.cohort - before.cohort, after.shared - before.shared);
+    assert!(made == (1, 0) || made == (0, 1), "{made:?}");
+    made.0 == 1
 }
 
 #[test]
 fn at_most_256_topics_have_a_cohort() {
-    let mut halls: Vec<_> = (0..256).map(|_| Hall::new()).collect();
-    assert!(halls.iter().all(Hall::has_cohort));
-    let late = Hall::new();
-    assert!(!late.has_cohort(), "its members hear what is shared");
-    halls.pop();
-    assert!(late.has_cohort(), "another one is gone");
-    assert!(!Hall::new().has_cohort());
+    let topics: Vec<_> = (0..258).map(|_| hall()).collect();
+    let theirs = topics.clone();
+    let member = move |request: &Request<'_>| {
+        let number: usize = request.param("number").unwrap().parse().unwrap();
+        Member(theirs[number].clone())
+    };
+    let builder = Server::builder().service("/{number}", member).deflate(Deflate::for_topics());
+    let server = testing::Server::new(builder);
+    let mut members: Vec<_> = (0..256).map(|number| join(&server, number)).collect();
+    assert!(topics[..256].iter().all(has_cohort));
+    let _late = join(&server, 256);
+    assert!(!has_cohort(&topics[256]), "its members hear what is shared");
+    members.pop();
+    assert!(has_cohort(&topics[256]), "another one is gone");
+    let _later = join(&server, 257);
+    assert!(!has_cohort(&topics[257]));
 }

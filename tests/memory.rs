@@ -1,6 +1,9 @@
 //! The server in memory, under a clock moved by hand: all that needs neither a socket nor a second
 //! thread to be seen.
 
+#[expect(dead_code, reason = "its main is for people")]
+#[path = "../examples/custom_extension.rs"]
+mod custom_extension;
 mod support;
 
 #[path = "memory/builder.rs"]
@@ -10,12 +13,20 @@ mod builder;
 mod cohort;
 #[path = "memory/deadlines.rs"]
 mod deadlines;
+#[path = "memory/extension.rs"]
+mod extension;
 #[path = "memory/faults.rs"]
 mod faults;
+#[path = "memory/flow.rs"]
+mod flow;
+#[path = "memory/lag.rs"]
+mod lag;
 #[path = "memory/limits.rs"]
 mod limits;
 #[path = "memory/opening.rs"]
 mod opening;
+#[path = "memory/sessions.rs"]
+mod sessions;
 #[path = "memory/topics.rs"]
 mod topics;
 

@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "server/chat.rs"]
+mod chat;
 #[path = "server/closing.rs"]
 mod closing;
 #[cfg(feature = "deflate")]

@@ -1,9 +1,12 @@
-//! Sessions over sockets: back-pressure, other threads, the ends of a connection.
+//! Sessions over sockets: a conversation by the real loop, and what memory cannot show. That is the
+//! back-pressure of a real socket, a connection that TCP alone knows to be lost, several threads, and the
+//! loop that sleeps by the system's clock. All else is in `tests/memory/sessions.rs` and among the
+//! features.
 
 mod support;
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -15,21 +18,13 @@ use std::{
 };
 
 use chinwag::{
-    CloseCause, CloseCode, CloseReason, Frame, Message, Opcode, RawSession, Server, ServerBuilder,
-    Session, Topic,
-    session::{self, interval, sleep, timeout},
+    CloseCode, Message, Server, ServerBuilder, Session, Topic,
+    session::{sleep, timeout},
 };
-use support::{Running, Said, eventually, frames, masked, open, upgrade};
+use support::{Running, Said, after_head, eventually, frames, masked, open, upgrade};
 
 fn start(builder: ServerBuilder) -> Running {
     Running::start(builder.workers(1))
-}
-
-async fn echo(mut session: Session) -> session::Result {
-    while let Some(message) = session.recv().await {
-        session.send(message).await?;
-    }
-    Ok(())
 }
 
 #[test]
@@ -57,54 +52,6 @@ fn a_conversation_reads_from_top_to_bottom() {
 }
 
 #[test]
-fn the_end_of_the_handler_is_that_of_the_connection() {
-    let server = start(Server::builder().websocket("/{how}", |session: Session| async move {
-        match session.request().param("how") {
-            Some("ok") => Ok(()),
-            Some("error") => Err(session::Error::new("meant to")),
-            _ => panic!("meant to"),
-        }
-    }));
-    for (path, code, text) in [
-        ("/ok", CloseCode::NORMAL, ""),
-        ("/error", CloseCode::INTERNAL_ERROR, "internal error"),
-        ("/panic", CloseCode::INTERNAL_ERROR, "internal error"),
-    ] {
-        let mut client = server.connect(path);
-        assert_eq!(client.recv(), None);
-        let reason = client.end();
-        assert_eq!((reason.code, &*reason.text), (code, text), "{path}");
-    }
-    assert_eq!(server.counters.panics.get(), 1);
-}
-
-#[test]
-fn the_first_cause_of_the_end_is_known_and_the_handler_goes_on() {
-    let (tell, told) = mpsc::channel::<CloseReason>();
-    let server = start(Server::builder().websocket("/", move |mut session: Session| {
-        let tell = tell.clone();
-        async move {
-            assert_eq!(session.close_reason(), None);
-            assert_eq!(session.recv().await, None);
-            sleep(Duration::from_millis(5)).await;
-            tell.send(session.close_reason().unwrap().clone()).unwrap();
-            assert!(session.send("into the void").await.is_err());
-            Ok(())
-        }
-    }));
-    server.connect("/").close(CloseCode(4000), "had enough");
-    let reason = told.recv().unwrap();
-    assert_eq!(
-        (reason.cause, reason.code, &*reason.text),
-        (CloseCause::Peer, CloseCode(4000), "had enough")
-    );
-    let mut socket = open(server.addr);
-    socket.write_all(upgrade("/").as_bytes()).unwrap();
-    drop(socket);
-    assert_eq!(told.recv().unwrap().code, CloseCode::ABNORMAL);
-}
-
-#[test]
 fn who_has_gone_is_noticed_though_nobody_receives() {
     let (tell, told) = mpsc::channel();
     let handler = move |session: Session| {
@@ -125,7 +72,7 @@ fn who_has_gone_is_noticed_though_nobody_receives() {
     // What the server has sent is read, as a socket that is closed before resets TCP at once.
     let mut answer = [0; 1024];
     while !answer.ends_with(b"\r\n\r\n") {
-        let len = std::io::Read::read(&mut socket, &mut answer).unwrap();
+        let len = socket.read(&mut answer).unwrap();
         answer.rotate_left(len);
     }
     drop(socket);
@@ -190,7 +137,9 @@ fn what_a_session_does_not_receive_stays_with_its_peer() {
     socket.write_all(&masked(0x82, b"")).unwrap();
     socket.write_all(&masked(0x88, &[3, 232])).unwrap();
     let total = (sent + 1) * (60 << 10);
-    let got = frames(&support::after_head(&mut socket));
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    let got = frames(after_head(&answer));
     assert_eq!(got[0], (0x81, total.to_string().into_bytes()));
 }
 
@@ -225,91 +174,9 @@ fn a_sender_waits_while_its_peer_takes_nothing() {
 }
 
 #[test]
-fn one_task_reads_while_another_writes() {
-    let server = start(Server::builder().websocket("/", |session: Session| async move {
-        let (sender, mut receiver) = session.split();
-        let writer = sender.clone();
-        let _ticking = sender.spawn(async move {
-            let mut ticks = interval(Duration::from_millis(1));
-            loop {
-                ticks.tick().await;
-                if writer.send("tick").await.is_err() {
-                    return;
-                }
-            }
-        });
-        while let Some(message) = receiver.recv().await {
-            sender.send(message).await?;
-        }
-        Ok(())
-    }));
-    let mut client = server.connect("/");
-    assert_eq!(client.text(), "tick");
-    client.send("mine");
-    while client.text() != "mine" {}
-    assert_eq!(client.text(), "tick");
-    client.close(CloseCode::NORMAL, "");
-}
-
-#[test]
-fn a_receiver_that_is_gone_keeps_nobody_waiting() {
-    let server = start(Server::builder().websocket("/", |session: Session| async move {
-        let (sender, receiver) = session.split();
-        drop(receiver);
-        sender.ended().await;
-        Ok(())
-    }));
-    let mut client = server.connect("/");
-    for _ in 0..100 {
-        client.send(vec![0; 32 << 10]);
-    }
-    client.close(CloseCode::NORMAL, "done");
-    assert_eq!(client.end().code, CloseCode::NORMAL);
-}
-
-#[test]
-fn a_raw_session_answers_by_itself() {
-    let server =
-        start(Server::builder().websocket_raw("/", |mut session: RawSession| async move {
-            while let Some(mut frame) = session.recv().await {
-                match frame.header.opcode {
-                    Opcode::Ping => frame.header.opcode = Opcode::Pong,
-                    Opcode::Close => return session.close(CloseCode::NORMAL, "seen").await,
-                    _ => {}
-                }
-                session.send(frame).await?;
-            }
-            Ok(())
-        }));
-    let mut socket = open(server.addr);
-    let frames_in =
-        [masked(0x01, b"a"), masked(0x89, b"ping"), masked(0x80, b"b"), masked(0x88, &[3, 232])];
-    socket.write_all(&[upgrade("/").into_bytes(), frames_in.concat()].concat()).unwrap();
-    let seen = [&[3, 232][..], b"seen"].concat();
-    assert_eq!(
-        frames(&support::after_head(&mut socket)),
-        [(0x01, b"a".to_vec()), (0x8a, b"ping".to_vec()), (0x80, b"b".to_vec()), (0x88, seen)]
-    );
-}
-
-#[test]
-fn a_frame_that_may_not_stand_there_is_refused() {
-    let server = start(Server::builder().websocket_raw("/", |session: RawSession| async move {
-        let continuation = Frame::new(Opcode::Continuation, &b"of nothing"[..]);
-        let frame =
-            Frame { header: continuation.header, payload: continuation.payload.into_owned() };
-        assert!(session.send(frame).await.is_err());
-        Ok(())
-    }));
-    let mut socket = open(server.addr);
-    socket.write_all(&[upgrade("/").into_bytes(), masked(0x88, &[3, 232])].concat()).unwrap();
-    assert_eq!(frames(&support::after_head(&mut socket)), [(0x88, vec![3, 232])]);
-}
-
-#[test]
 fn sessions_hear_topics_in_one_order() {
     let topic = Topic::new();
-    let server = start(Server::builder().websocket("/", move |mut session: Session| {
+    let builder = Server::builder().websocket("/", move |mut session: Session| {
         let topic = topic.clone();
         async move {
             session.subscribe(&topic).await?;
@@ -319,7 +186,8 @@ fn sessions_hear_topics_in_one_order() {
             }
             Ok(())
         }
-    }));
+    });
+    let server = Running::start(builder.workers(2));
     let mut clients = [server.connect("/"), server.connect("/")];
     clients.iter_mut().for_each(|client| assert_eq!(client.text(), "in"));
     for round in 0..100 {
@@ -350,7 +218,10 @@ fn a_handle_reaches_a_session_from_another_thread() {
     let (tell, told) = mpsc::channel();
     let server = start(Server::builder().websocket("/", move |session: Session| {
         tell.send(session.handle()).unwrap();
-        echo(session)
+        async move {
+            session.ended().await;
+            Ok(())
+        }
     }));
     let mut client = server.connect("/");
     let handle = told.recv().unwrap();
@@ -382,16 +253,4 @@ fn a_server_that_stops_ends_its_sessions() {
     assert!(server.stop() < Duration::from_secs(3));
     assert_eq!(reader.join().unwrap(), CloseCode::GOING_AWAY);
     assert_eq!(Arc::strong_count(&alive), 1);
-}
-
-#[test]
-fn many_messages_in_one_read_are_all_received() {
-    let server = start(Server::builder().websocket("/", echo));
-    let mut client = server.connect("/");
-    for round in 0..2_000 {
-        client.send(round.to_string());
-        if round % 100 == 99 {
-            (round - 99..=round).for_each(|round| assert_eq!(client.text(), round.to_string()));
-        }
-    }
 }

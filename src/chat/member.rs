@@ -23,7 +23,7 @@ use crate::{
 pub struct Member {
     chat: Chat,
     /// The room that the request asked for.
-    pub(super) wanted: Name,
+    wanted: Name,
     /// Who it is, until the connection is open.
     regular: Option<Box<Regular>>,
     /// `None` before the connection is open and from the goodbye on.

@@ -1,12 +1,13 @@
 //! TCP in memory: two bounded streams of bytes, and the ways in which they end.
 
 use std::{
-    cell::RefCell,
+    cell::{RefCell, RefMut},
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     rc::Rc,
 };
 
+use super::world::Stirred;
 use crate::server::Socket;
 
 /// One connection. Its client's side is called by name, its server's side is a [`ServerEnd`].
@@ -108,7 +109,25 @@ impl Stream {
 
 /// The server's side of a [`Pipe`].
 #[derive(Debug)]
-pub(super) struct ServerEnd(pub(super) Rc<RefCell<Pipe>>);
+pub(super) struct ServerEnd {
+    pipe: Rc<RefCell<Pipe>>,
+    /// Whose connection it is.
+    number: u32,
+    stirred: Stirred,
+}
+
+impl ServerEnd {
+    /// That of the connection with this number, which is `stirred` whenever the server does something.
+    pub(super) fn new(pipe: &Rc<RefCell<Pipe>>, number: u32, stirred: &Stirred) -> Self {
+        Self { pipe: Rc::clone(pipe), number, stirred: Rc::clone(stirred) }
+    }
+
+    /// Lends the pipe, to do something with it.
+    fn pipe(&self) -> RefMut<'_, Pipe> {
+        self.stirred.borrow_mut().insert(self.number);
+        self.pipe.borrow_mut()
+    }
+}
 
 impl Read for ServerEnd {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -116,7 +135,7 @@ impl Read for ServerEnd {
     }
 
     fn read_vectored(&mut self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let Pipe { to_server: Stream { bytes, ended, .. }, reset, .. } = &mut *self.0.borrow_mut();
+        let Pipe { to_server: Stream { bytes, ended, .. }, reset, .. } = &mut *self.pipe();
         if bytes.is_empty() {
             return match (*reset, *ended) {
                 (true, _) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -140,7 +159,7 @@ impl Write for ServerEnd {
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let Pipe { to_client, reset, .. } = &mut *self.0.borrow_mut();
+        let Pipe { to_client, reset, .. } = &mut *self.pipe();
         if *reset || to_client.ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -161,7 +180,7 @@ impl Write for ServerEnd {
 
 impl Socket for ServerEnd {
     fn shut_write(&self) -> io::Result<()> {
-        self.0.borrow_mut().to_client.ended = true;
+        self.pipe().to_client.ended = true;
         Ok(())
     }
 }
@@ -169,7 +188,7 @@ impl Socket for ServerEnd {
 /// The server closes its socket. As TCP has it, bytes that it has not read make that a reset.
 impl Drop for ServerEnd {
     fn drop(&mut self) {
-        let mut pipe = self.0.borrow_mut();
+        let mut pipe = self.pipe();
         pipe.reset |= !pipe.to_server.bytes.is_empty();
         pipe.to_client.ended = true;
         pipe.to_server.ended = true;

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::{Ipv4Addr, SocketAddr},
     rc::Rc,
     thread,
@@ -29,10 +29,15 @@ pub(super) struct World {
     pub(super) worker: Unbound<ServerEnd>,
     callers: BTreeMap<u32, Caller>,
     called: u32,
+    stirred: Stirred,
     pub(super) seed: u64,
     start: Instant,
     fingerprint: Fingerprint,
 }
+
+/// The numbers of those at whose connection either side has done something since bytes were last
+/// exchanged. All others have nothing to exchange, and many of them cost nothing.
+pub(super) type Stirred = Rc<RefCell<BTreeSet<u32>>>;
 
 /// The client's side of a connection.
 pub(super) struct Caller {
@@ -73,8 +78,8 @@ impl World {
             Ok(worker) => worker,
             Err(error) => panic!("the server cannot be: {error}"),
         };
-        let fingerprint = Fingerprint::default();
-        Self { worker, callers: BTreeMap::new(), called: 0, seed, start, fingerprint }
+        let (callers, called, stirred, fingerprint) = Default::default();
+        Self { worker, callers, called, stirred, seed, start, fingerprint }
     }
 
     /// Time since the beginning, by the clock that is moved by hand.
@@ -89,7 +94,8 @@ impl World {
         let port = 49_152 + (number % 16_384) as u16;
         let addr = addr.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, port).into());
         let pipe = Rc::new(RefCell::new(Pipe::new(capacity)));
-        let peer = self.worker.connect(ServerEnd(Rc::clone(&pipe)), addr);
+        let end = ServerEnd::new(&pipe, number, &self.stirred);
+        let peer = self.worker.connect(end, addr);
         let caller = Caller {
             pipe,
             peer,
@@ -103,10 +109,13 @@ impl World {
             endpoint: None,
         };
         self.callers.insert(number, caller);
+        self.stirred.borrow_mut().insert(number);
         number
     }
 
+    /// Lends somebody's side, to do something with it.
     pub(super) fn caller(&mut self, number: u32) -> &mut Caller {
+        self.stirred.borrow_mut().insert(number);
         self.callers.get_mut(&number).expect("a caller stays as long as its handle")
     }
 
@@ -164,13 +173,18 @@ impl World {
     /// Brings bytes from one side to the other, and tells the server of it.
     fn exchange(&mut self) {
         let (now, elapsed) = (self.worker.now(), self.elapsed());
-        for (&number, caller) in &mut self.callers {
-            caller.exchange(now, |direction, bytes| {
+        while let Some(number) = { self.stirred.borrow_mut().pop_first() } {
+            let Some(caller) = self.callers.get_mut(&number) else { continue };
+            let has_read = caller.exchange(now, |direction, bytes| {
                 self.fingerprint.add(&number.to_be_bytes());
                 self.fingerprint.add(&elapsed.as_nanos().to_be_bytes());
                 self.fingerprint.add(&[direction as u8]);
                 self.fingerprint.add(bytes);
             });
+            // Behind what was read may be the end.
+            if has_read {
+                self.stirred.borrow_mut().insert(number);
+            }
             let news = std::mem::take(&mut caller.news);
             if news != Readiness::default()
                 && let Some(peer) = caller.peer
@@ -225,9 +239,9 @@ impl Caller {
         }
     }
 
-    /// Reads and writes what there is, and tells `seen` of it.
-    fn exchange(&mut self, now: Instant, mut seen: impl FnMut(Direction, &[u8])) {
-        self.read(now, |bytes| seen(Direction::ToClient, bytes));
+    /// Reads and writes what there is, and tells `seen` of it; gives whether anything was read.
+    fn exchange(&mut self, now: Instant, mut seen: impl FnMut(Direction, &[u8])) -> bool {
+        let has_read = self.read(now, |bytes| seen(Direction::ToClient, bytes));
         let mut pipe = self.pipe.borrow_mut();
         let sent = pipe.write(&mut self.unsent);
         if !sent.is_empty() {
@@ -238,12 +252,14 @@ impl Caller {
             self.news = Readiness { writable: self.news.writable, ..Self::FIN };
         }
         self.news.writable |= pipe.has_room_again();
+        has_read
     }
 
-    fn read(&mut self, now: Instant, seen: impl FnOnce(&[u8])) {
+    fn read(&mut self, now: Instant, seen: impl FnOnce(&[u8])) -> bool {
         let before = self.received.len();
-        match self.pipe.borrow_mut().read(self.appetite, &mut self.received) {
-            Found::Bytes(0) => return,
+        let found = self.pipe.borrow_mut().read(self.appetite, &mut self.received);
+        match found {
+            Found::Bytes(0) => return false,
             Found::Bytes(count) => {
                 // An appetite without bounds stays so.
                 if self.appetite < usize::MAX {
@@ -255,6 +271,7 @@ impl Caller {
             Found::Reset => self.end = self.end.or(Some(End::Reset)),
         }
         self.understand(now);
+        matches!(found, Found::Bytes(_))
     }
 
     /// From now on `endpoint` makes something of the bytes.

@@ -3,7 +3,7 @@
 use std::{io, thread};
 
 use chinwag::{
-    Frame, Opcode, RawSession, Request, Server,
+    CloseCode, Frame, Opcode, RawSession, Request, Server,
     protocol::{extension::Extensions, frame::Rsv},
     testing,
 };
@@ -14,7 +14,7 @@ pub mod custom_extension;
 
 use custom_extension::Numbered;
 
-use crate::{Echo, close_of, echo};
+use crate::{Echo, SECOND, close_of, echo, opcodes};
 
 #[test]
 fn row_01_works_with_no_options() {
@@ -23,6 +23,79 @@ fn row_01_works_with_no_options() {
     let mut client = server.connect("/").unwrap();
     client.send("Hello");
     assert_eq!(client.recv_text(), "Hello");
+}
+
+#[test]
+fn row_02_ping_period() {
+    let server = testing::Server::new(echo().ping_period(15 * SECOND));
+    let mut client = server.connect("/echo").unwrap();
+    server.advance(14 * SECOND);
+    client.send("who talks is not pinged");
+    assert_eq!(opcodes(&mut client, 1), [Opcode::Text]);
+    server.advance(14 * SECOND);
+    client.send("and now it is quiet");
+    assert_eq!(opcodes(&mut client, 1), [Opcode::Text]);
+    server.advance(16 * SECOND);
+    assert_eq!(opcodes(&mut client, 1), [Opcode::Ping]);
+    // Each has a payload of its own, and the client's Pong has brought the next.
+    server.advance(16 * SECOND);
+    assert_eq!(opcodes(&mut client, 1), [Opcode::Ping]);
+
+    let server = testing::Server::new(echo().ping_period(None));
+    let mut client = server.connect("/echo").unwrap();
+    server.advance(24 * 3_600 * SECOND);
+    client.send("there?");
+    assert_eq!(opcodes(&mut client, 1), [Opcode::Text], "no Ping has come before");
+}
+
+#[test]
+fn row_03_timeout() {
+    let builder = echo().ping_period(15 * SECOND).timeout(15 * SECOND);
+    let server = testing::Server::new(builder);
+    let mut asleep = server.connect("/echo").unwrap();
+    let awake = server.connect("/echo").unwrap();
+    asleep.ignore_pings();
+    server.advance(29 * SECOND);
+    assert!(asleep.is_open());
+    server.advance(2 * SECOND);
+    assert_eq!(close_of(&mut asleep), (1011, "Ping timeout".into()));
+    assert!(awake.is_open());
+
+    // A Pong with another payload does not count, nor does anything else that is said.
+    let mut client = server.connect("/echo").unwrap();
+    client.ignore_pings();
+    for _ in 0..31 {
+        server.advance(SECOND);
+        if client.is_open() && server.elapsed() > 48 * SECOND {
+            client.send_frame(&Frame::new(Opcode::Pong, b"not yours"));
+            client.send("I am here");
+        }
+    }
+    assert_eq!(client.close_reason().unwrap().code, CloseCode::INTERNAL_ERROR);
+
+    let server = testing::Server::new(echo().ping_period(None).timeout(SECOND));
+    let client = server.connect("/echo").unwrap();
+    server.advance(3_600 * SECOND);
+    assert!(client.is_open(), "of no effect where no pings are sent");
+}
+
+#[test]
+fn row_04_max_frame_size() {
+    let server = testing::Server::new(echo().max_frame_size(1_000));
+    let mut client = server.connect("/echo").unwrap();
+    client.send(vec![7; 1_000]);
+    assert_eq!(client.recv_binary(), [7; 1_000]);
+    client.send(vec![7; 1_001]);
+    assert_eq!(client.recv_close().code, CloseCode::MESSAGE_TOO_BIG);
+
+    // Of fragments the sum counts.
+    let mut client = server.connect("/echo").unwrap();
+    for opcode in [Opcode::Binary, Opcode::Continuation, Opcode::Continuation] {
+        let mut frame = Frame::new(opcode, &[7; 400]);
+        frame.header.fin = false;
+        client.send_frame(&frame);
+    }
+    assert_eq!(client.recv_close().code, CloseCode::MESSAGE_TOO_BIG);
 }
 
 #[test]
@@ -76,6 +149,15 @@ fn row_08_extensions_of_ones_own() {
     let twice = Extensions::new().with(Numbered).with(Numbered);
     let error = echo().extensions(twice).bind("127.0.0.1:0").err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn row_09_served_with_default_configuration() {
+    // The address is for sockets; that a builder needs nothing but a route is shown here.
+    let server = testing::Server::new(echo());
+    let mut client = server.connect("/echo").unwrap();
+    client.send("Hello");
+    assert_eq!(client.recv_text(), "Hello");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Messages through a socket: in order, whole, and not faster than they are read.
+//! Messages through a socket: in order, whole, and not faster than they are read. How they may be cut is
+//! tested in memory.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,8 +15,8 @@ use chinwag::{
 };
 
 use crate::{
-    Does, Echo, echo,
-    support::{Running, Said, after_head, eventually, frames, masked, open, upgrade},
+    echo,
+    support::{Running, Said, eventually, frames, masked},
 };
 
 #[test]
@@ -34,82 +35,6 @@ fn messages_of_every_size_come_back() {
 }
 
 #[test]
-fn large_messages_keep_their_place_among_small_ones() {
-    let router = Router::new().service("/twice", |_: &Request<'_>| {
-        Does(|peer: &mut Peer<'_>, message: Message<'_>| {
-            peer.send("first").ok();
-            peer.send(message.as_bytes()).ok();
-            peer.send(message).ok();
-            peer.send("last").ok();
-        })
-    });
-    let server = Running::router(router);
-    let mut client = server.connect("/twice");
-    let large = |byte: u8, len: usize| vec![byte; len];
-    for len in [16 << 10, 100_000, 1 << 20] {
-        // Alone, and with more behind it.
-        let sent = [large(b'a', len), b"b".to_vec(), large(b'c', len)];
-        client.send_raw(&sent.iter().flat_map(|payload| masked(0x82, payload)).collect::<Vec<_>>());
-        for payload in sent {
-            assert_eq!(client.text(), "first");
-            for _ in 0..2 {
-                assert!(client.recv() == Some(Said::Binary(payload.clone())), "{len} bytes");
-            }
-            assert_eq!(client.text(), "last");
-        }
-    }
-}
-
-#[test]
-fn a_message_of_16_mib_comes_back_where_limits_allow_it() {
-    let limits = Limits { max_frame: 16 << 20, max_message: 16 << 20, ..Limits::default() };
-    let router = Router::new().service("/echo", |_: &Request<'_>| Echo);
-    let server = Running::start(Server::builder().router(router).limits(limits).workers(1));
-    let mut client = server.connect("/echo");
-    let bytes: Vec<u8> = (0..16 << 20).map(|at: u32| (at >> 8) as u8).collect();
-    // Nothing is read back before all is written: what waits is bounded, and this fits.
-    client.send(&bytes[..]);
-    assert!(client.recv() == Some(Said::Binary(bytes)), "the same bytes");
-    client.send("and on");
-    assert_eq!(client.text(), "and on");
-}
-
-#[test]
-fn frames_in_the_segment_of_the_handshake_are_served() {
-    let server = echo();
-    let mut socket = open(server.addr);
-    let mut wire = upgrade("/echo").into_bytes();
-    wire.extend(masked(0x81, b"one"));
-    wire.extend(masked(0x82, b"two"));
-    wire.extend(masked(0x88, &[0x03, 0xe8]));
-    socket.write_all(&wire).unwrap();
-    let expected = [(0x81, b"one".to_vec()), (0x82, b"two".to_vec()), (0x88, vec![0x03, 0xe8])];
-    assert_eq!(frames(&after_head(&mut socket)), expected);
-}
-
-#[test]
-fn a_handshake_and_frames_that_come_byte_by_byte_are_served() {
-    let server = echo();
-    let mut socket = open(server.addr);
-    let mut wire = upgrade("/echo").into_bytes();
-    wire.extend(masked(0x81, b"one"));
-    wire.extend(masked(0x01, b"tw"));
-    wire.extend(masked(0x89, b"?"));
-    wire.extend(masked(0x80, b"o"));
-    wire.extend(masked(0x88, b""));
-    for byte in wire {
-        socket.write_all(&[byte]).unwrap();
-    }
-    let expected = [
-        (0x81, b"one".to_vec()),
-        (0x8a, b"?".to_vec()),
-        (0x81, b"two".to_vec()),
-        (0x88, b"\x03\xe8OK".to_vec()),
-    ];
-    assert_eq!(frames(&after_head(&mut socket)), expected);
-}
-
-#[test]
 fn many_messages_at_once_come_back_in_order() {
     const COUNT: usize = 20_000;
     let server = echo();
@@ -122,33 +47,6 @@ fn many_messages_at_once_come_back_in_order() {
         assert_eq!(client.text(), number.to_string());
     }
     writer.join().unwrap();
-}
-
-#[test]
-fn fragments_are_joined_and_pings_between_them_answered() {
-    let server = echo();
-    let mut socket = open(server.addr);
-    let mut wire = upgrade("/echo").into_bytes();
-    for round in 0..200u8 {
-        wire.extend(masked(0x02, &[round; 100]));
-        wire.extend(masked(0x89, &[round]));
-        wire.extend(masked(0x00, b""));
-        wire.extend(masked(0x80, &[round; 30_000]));
-    }
-    wire.extend(masked(0x88, b""));
-    let mut reader = socket.try_clone().unwrap();
-    let writer = thread::spawn(move || socket.write_all(&wire).unwrap());
-    let frames = frames(&after_head(&mut reader));
-    writer.join().unwrap();
-    let messages: Vec<_> = frames.iter().filter(|(first, _)| *first == 0x82).collect();
-    assert_eq!(messages.len(), 200);
-    for (round, (_, payload)) in (0u8..).zip(messages) {
-        assert!(payload.len() == 30_100 && payload.iter().all(|&byte| byte == round), "{round}");
-    }
-    // §5.5.3: where several Pings wait, only the latest need be answered.
-    let mut pongs = frames.iter().filter(|(first, _)| *first == 0x8a).map(|(_, payload)| payload);
-    assert!(pongs.clone().is_sorted());
-    assert_eq!(pongs.next_back(), Some(&vec![199]));
 }
 
 /// Echoes, and keeps watch over what waits.
@@ -319,25 +217,4 @@ fn one_who_floods_does_not_keep_others_waiting() {
     drop(enough);
     writer.join().unwrap();
     assert!(reader.join().unwrap() > 0);
-}
-
-#[test]
-fn all_that_one_call_sends_leaves_in_order() {
-    let router = Router::new().service("/", |_: &Request<'_>| {
-        Does(|peer: &mut Peer<'_>, _: Message<'_>| {
-            // Small ones are copied, large ones that are owned are not.
-            for round in 0..20u8 {
-                peer.send(&[round; 10][..]).unwrap();
-                peer.send(vec![round; 20_000]).unwrap();
-                peer.ping(&[round]).unwrap();
-            }
-        })
-    });
-    let server = Running::router(router);
-    let mut client = server.connect("/");
-    client.send("go");
-    for round in 0..20 {
-        assert_eq!(client.recv(), Some(Said::Binary(vec![round; 10])));
-        assert_eq!(client.recv(), Some(Said::Binary(vec![round; 20_000])));
-    }
 }

@@ -266,16 +266,6 @@ impl Client {
         self.socket.write_all(&wire).ok();
     }
 
-    /// Reads once, for no longer than the socket's deadline, and answers what is to be answered.
-    pub fn answer_pings(&mut self) {
-        let mut buffer = [0; 1024];
-        match self.socket.read(&mut buffer) {
-            Ok(read @ 1..) => self.take(&mut buffer[..read]),
-            Ok(0) => panic!("the server has ended TCP"),
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
-        }
-    }
-
     /// The next message, which is text.
     pub fn text(&mut self) -> String {
         match self.recv() {
@@ -349,13 +339,12 @@ pub fn frames(mut wire: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// All that comes until TCP ends, behind the head of the handshake's answer.
-pub fn after_head(socket: &mut TcpStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    socket.read_to_end(&mut all).unwrap();
-    let head = all.windows(4).position(|end| end == b"\r\n\r\n").expect("there is a head") + 4;
-    assert!(all.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&all[..head]));
-    all.split_off(head)
+/// What stands behind the head of an answer that agrees to an upgrade.
+pub fn after_head(answer: &[u8]) -> &[u8] {
+    let head = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("there is a head") + 4;
+    let (head, rest) = answer.split_at(head);
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(head));
+    rest
 }
 
 /// A socket whose reads end at the deadline.

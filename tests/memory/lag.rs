@@ -1,4 +1,4 @@
-//! Members that do not keep up with a topic that skips them, in memory.
+//! Members that do not keep up with a topic that skips them.
 
 use std::time::Duration;
 
