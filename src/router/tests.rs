@@ -1,16 +1,16 @@
 //! Routes by table: requests in, answers out.
 
+mod building;
+#[cfg(feature = "deflate")]
+mod compression;
+mod upgrades;
+
 use super::*;
 use crate::protocol::{
     connection::Mode,
     extension::{Conflict, Extensions, deflate::Deflate},
     limits::{Limits, Timeouts},
 };
-
-mod building;
-#[cfg(feature = "deflate")]
-mod compression;
-mod upgrades;
 
 struct Quiet;
 
