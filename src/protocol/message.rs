@@ -13,7 +13,7 @@ use super::{
     extension::deflate::{Inflating, Takeover},
     frame::{Header, Opcode},
     limits::Limits,
-    mask::apply_mask,
+    mask::{self, apply_mask},
     utf8::Utf8Checker,
 };
 
@@ -188,6 +188,10 @@ impl Eq for Text<'_> {}
 /// when it is looked at again.
 const STEP: usize = 16 << 10;
 
+/// A text of at most this many bytes is made a `str` when it is checked. For longer ones a
+/// pass is saved where nobody asks for that.
+const SHORT: usize = 4 << 10;
+
 /// Unmasks `payload`, of which `offset` bytes came before (§5.3).
 pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
     // §5.1: what a server sends is not masked.
@@ -208,7 +212,7 @@ pub(super) fn whole_message<'a>(
         unmask(payload, key, 0);
         return Ok(Message::Binary(Payload::Borrowed(payload)));
     }
-    if payload.len() <= STEP {
+    if payload.len() <= SHORT {
         unmask(payload, key, 0);
         let text = basic::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)?;
         return Ok(Message::Text(Text(Repr::Str(text))));
@@ -226,8 +230,12 @@ fn unmask_text(
     utf8: &mut Utf8Checker,
 ) -> Result<(), ProtocolError> {
     for (step, piece) in payload.chunks_mut(STEP).enumerate() {
-        unmask(piece, key, offset + step * STEP);
-        utf8.check(piece)?;
+        match key {
+            Some(key) if mask::unmask_text(piece, key, offset + step * STEP) => {
+                utf8.check_ascii()?
+            }
+            Some(_) | None => utf8.check(piece)?,
+        }
     }
     Ok(())
 }

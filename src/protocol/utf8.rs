@@ -39,6 +39,14 @@ impl Utf8Checker {
         Ok(())
     }
 
+    /// Takes a piece of which is known that it is ASCII, and not empty.
+    ///
+    /// # Errors
+    /// [`ProtocolError::InvalidUtf8`] where it follows an unfinished character.
+    pub fn check_ascii(&self) -> Result<(), ProtocolError> {
+        self.finish()
+    }
+
     /// Ends the text.
     ///
     /// # Errors
