@@ -10,28 +10,31 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 ///
 /// `key` is in wire order. `offset` is how many bytes of this payload came before, so a payload may
 /// arrive in pieces; only `offset % 4` matters.
+#[inline]
 pub fn apply_mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
-    mask(payload, key, offset);
+    if payload.len() < WIDE {
+        xor(payload, key, offset);
+    } else {
+        xor_widely(payload, key, offset);
+    }
 }
 
 /// [`apply_mask`] for text: gives whether all of `payload` is ASCII now. That costs no second pass.
 pub fn unmask_text(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
-    mask(payload, key, offset) & 0x8080_8080_8080_8080 == 0
+    xor_widely(payload, key, offset) & 0x8080_8080_8080_8080 == 0
 }
 
 /// From this size on it pays to ask for the widest vectors that the processor has: bytes.
 const WIDE: usize = 1 << 10;
 
-/// Masks or unmasks `payload` in place; gives the bits that any byte of the outcome has.
-#[inline]
-fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) -> u64 {
-    if payload.len() < WIDE {
-        return xor(payload, key, offset);
-    }
+/// [`xor`], by the widest vectors. Out of line, so that masking a short payload stays as short as it is.
+#[inline(never)]
+fn xor_widely(payload: &mut [u8], key: [u8; 4], offset: usize) -> u64 {
     dispatch!(Level::new(), _ => xor(payload, key, offset))
 }
 
-/// [`mask`], with whichever vectors its caller is compiled for.
+/// Masks or unmasks `payload` in place, with whichever vectors its caller is compiled for; gives the bits
+/// that any byte of the outcome has.
 #[inline(always)]
 fn xor(payload: &mut [u8], key: [u8; 4], offset: usize) -> u64 {
     // Little-endian, so that the key's first byte is the lowest, wherever this runs.
