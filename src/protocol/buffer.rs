@@ -2,8 +2,8 @@
 //!
 //! A [`Buffer`] holds a payload with room for a frame header in front of it, so that a message can
 //! be sent on without a copy. A [`Pool`] keeps a bounded number of spare ones for its thread, and what
-//! else its connections borrow for a message. A [`Payload`] is either a slice of what was read or such a
-//! buffer.
+//! else its connections borrow for a message. A [`Payload`] is a slice of what was read, with the like
+//! room in front of it, or such a buffer.
 
 use std::{fmt, ops::Deref};
 
@@ -98,16 +98,25 @@ impl Buffer {
     /// Puts `header` right in front of the payload and gives the whole as [`WireBytes`]; gives the
     /// buffer back where it has no room there.
     pub fn with_header(mut self, header: &[u8]) -> Result<WireBytes, Self> {
-        let Some(start) = self.start.checked_sub(header.len()) else { return Err(self) };
-        self.bytes[start..self.start].copy_from_slice(header);
-        self.start = start;
-        Ok(WireBytes(self))
+        if prepend(header, &mut self.bytes, &mut self.start) {
+            Ok(WireBytes(self))
+        } else {
+            Err(self)
+        }
     }
 
     /// The same bytes, to be sent as they are.
     pub fn into_wire(self) -> WireBytes {
         WireBytes(self)
     }
+}
+
+/// Puts `header` in front of `bytes[*start..]`, where there is room for it; says whether there was.
+fn prepend(header: &[u8], bytes: &mut [u8], start: &mut usize) -> bool {
+    let Some(at) = start.checked_sub(header.len()) else { return false };
+    bytes[at..*start].copy_from_slice(header);
+    *start = at;
+    true
 }
 
 impl From<Vec<u8>> for Buffer {
@@ -228,12 +237,40 @@ fn room_of(class: usize) -> usize {
 }
 
 /// Payload bytes: a slice of what was read, or a buffer where they came in pieces.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Payload<'a> {
-    /// A slice of the owner's read buffer, or of whatever the caller sends.
+    /// A slice of whatever the caller sends, or of the owner's read buffer.
     Borrowed(&'a [u8]),
+    /// A slice of the owner's read buffer, and the room in front of it.
+    Lent(Lent<'a>),
     /// Bytes of its own.
     Owned(Buffer),
+}
+
+/// A payload where it was read, behind the header that it came with: room for another, so that it can be
+/// sent on without a copy.
+pub struct Lent<'a> {
+    bytes: &'a mut [u8],
+    start: usize,
+}
+
+impl<'a> Lent<'a> {
+    /// The payload of `frame`, whose header is its first `header_len` bytes.
+    pub(crate) fn new(frame: &'a mut [u8], header_len: usize) -> Self {
+        debug_assert!(header_len <= frame.len());
+        Self { bytes: frame, start: header_len }
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl fmt::Debug for Lent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.payload(), f)
+    }
 }
 
 impl Payload<'_> {
@@ -241,8 +278,19 @@ impl Payload<'_> {
     pub fn into_owned(self) -> Payload<'static> {
         Payload::Owned(match self {
             Self::Borrowed(bytes) => Buffer::from(bytes.to_vec()),
+            Self::Lent(lent) => Buffer::from(lent.payload().to_vec()),
             Self::Owned(buffer) => buffer,
         })
+    }
+
+    /// Puts `header` right in front of the payload, whose part it is from then on, where there is room for
+    /// it without a copy; says whether there was.
+    pub(crate) fn prepend(&mut self, header: &[u8]) -> bool {
+        match self {
+            Self::Borrowed(_) => false,
+            Self::Lent(lent) => prepend(header, lent.bytes, &mut lent.start),
+            Self::Owned(buffer) => prepend(header, &mut buffer.bytes, &mut buffer.start),
+        }
     }
 }
 
@@ -251,8 +299,20 @@ impl Payload<'_> {
     pub fn into_owned_in(self, pool: &mut Pool) -> Payload<'static> {
         Payload::Owned(match self {
             Self::Borrowed(bytes) => pool.copy(bytes),
+            Self::Lent(lent) => pool.copy(lent.payload()),
             Self::Owned(buffer) => buffer,
         })
+    }
+}
+
+/// What is borrowed stays so; all else becomes a copy of its own.
+impl Clone for Payload<'_> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Borrowed(bytes) => Self::Borrowed(bytes),
+            Self::Lent(lent) => Self::Owned(Buffer::from(lent.payload().to_vec())),
+            Self::Owned(buffer) => Self::Owned(buffer.clone()),
+        }
     }
 }
 
@@ -262,6 +322,7 @@ impl Deref for Payload<'_> {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
+            Self::Lent(lent) => lent.payload(),
             Self::Owned(buffer) => buffer.payload(),
         }
     }
@@ -333,6 +394,27 @@ mod tests {
         wire.advance(3);
         assert_eq!(wire.as_slice(), b"ello");
         assert!(Buffer::from(b"no room".to_vec()).with_header(&[0x81, 7]).is_err());
+    }
+
+    #[test]
+    fn a_payload_takes_a_header_where_there_is_room_in_front_of_it() {
+        let mut frame = *b"\x81\x85keyyHello";
+        let mut pool = Pool::new(0);
+        let mut buffer = pool.take(5);
+        buffer.append(b"Hello", &mut pool);
+        for (name, mut payload, has_room) in [
+            ("borrowed", Payload::Borrowed(b"Hello"), false),
+            ("lent", Payload::Lent(Lent::new(&mut frame, 6)), true),
+            ("owned", Payload::Owned(buffer), true),
+            ("owned, from elsewhere", Payload::Owned(b"Hello".to_vec().into()), false),
+        ] {
+            assert_eq!(payload.clone(), payload, "{name}");
+            assert_eq!(payload.prepend(b"\x81\x05"), has_room, "{name}");
+            let wire: &[u8] = if has_room { b"\x81\x05Hello" } else { b"Hello" };
+            assert_eq!((&*payload, &*payload.clone()), (wire, wire), "{name}");
+            assert!(!payload.prepend(&[0; MAX_HEADER]), "{name}: so much room there is not");
+            assert_eq!(&*payload.into_owned_in(&mut pool), wire, "{name}");
+        }
     }
 
     #[test]

@@ -3,24 +3,56 @@
 //! A payload and its key go in, and the payload comes out masked or unmasked. Keys come from the
 //! owner's seed: `MaskingKeys` is a keyed generator, as §5.3 wants keys that nobody can predict.
 
+use fearless_simd::{Level, dispatch};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// Masks or unmasks `payload` in place; XOR makes the two the same operation (§5.3).
 ///
 /// `key` is in wire order. `offset` is how many bytes of this payload came before, so a payload may
 /// arrive in pieces; only `offset % 4` matters.
+#[inline]
 pub fn apply_mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
+    if payload.len() < WIDE {
+        xor(payload, key, offset);
+    } else {
+        xor_widely(payload, key, offset);
+    }
+}
+
+/// [`apply_mask`] for text: gives whether all of `payload` is ASCII now. That costs no second pass.
+pub fn unmask_text(payload: &mut [u8], key: [u8; 4], offset: usize) -> bool {
+    xor_widely(payload, key, offset) & 0x8080_8080_8080_8080 == 0
+}
+
+/// From this size on it pays to ask for the widest vectors that the processor has: bytes.
+const WIDE: usize = 1 << 10;
+
+/// [`xor`], by the widest vectors. Out of line, so that masking a short payload stays as short as it is.
+#[inline(never)]
+fn xor_widely(payload: &mut [u8], key: [u8; 4], offset: usize) -> u64 {
+    dispatch!(Level::new(), _ => xor(payload, key, offset))
+}
+
+/// Masks or unmasks `payload` in place, with whichever vectors its caller is compiled for; gives the bits
+/// that any byte of the outcome has.
+#[inline(always)]
+fn xor(payload: &mut [u8], key: [u8; 4], offset: usize) -> u64 {
     // Little-endian, so that the key's first byte is the lowest, wherever this runs.
     let key = u32::from_le_bytes(key).rotate_right(8 * (offset % 4) as u32);
     let wide = u64::from(key) << 32 | u64::from(key);
 
+    let mut bits = 0;
     let (words, rest) = payload.as_chunks_mut::<8>();
     for word in words {
-        *word = (u64::from_le_bytes(*word) ^ wide).to_le_bytes();
+        let masked = u64::from_le_bytes(*word) ^ wide;
+        bits |= masked;
+        *word = masked.to_le_bytes();
     }
     for (byte, key) in rest.iter_mut().zip(wide.to_le_bytes()) {
         *byte ^= key;
+        bits |= u64::from(*byte);
     }
+    bits
 }
 
 /// Where a client's masking keys come from: a fresh one for each frame, unpredictable (§5.3, §10.3).
@@ -75,6 +107,36 @@ mod tests {
                     apply_mask_plainly(&mut plain[start..start + len], key, offset);
                     assert_eq!(fast, plain, "{len} bytes from {start}, offset {offset}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_masked_as_a_small_one() {
+        let key = [0x12, 0x34, 0x56, 0x78];
+        let bytes: Vec<u8> = (0..=255).cycle().take(WIDE + 300).collect();
+        for len in (WIDE - 1)..=(WIDE + 130) {
+            for (start, offset) in [(0, 0), (1, 3), (14, 2), (64, 1), (150, 1023)] {
+                let (mut fast, mut plain) = (bytes.clone(), bytes.clone());
+                apply_mask(&mut fast[start..start + len], key, offset);
+                apply_mask_plainly(&mut plain[start..start + len], key, offset);
+                assert_eq!(fast, plain, "{len} bytes from {start}, offset {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_beyond_ascii_is_seen_wherever_it_stands() {
+        let key = [0x12, 0xb4, 0x56, 0xf8];
+        for len in [0, 1, 7, 8, 9, 63, 64, 65, WIDE, WIDE + 77] {
+            let mut masked = vec![b'a'; len];
+            apply_mask(&mut masked, key, 1);
+            assert!(unmask_text(&mut masked.clone(), key, 1), "{len} bytes");
+            for at in 0..len {
+                let mut masked = masked.clone();
+                masked[at] ^= 0x80;
+                assert!(!unmask_text(&mut masked, key, 1), "byte {at} of {len}");
+                assert_eq!(masked[at], b'a' | 0x80, "it is unmasked all the same");
             }
         }
     }

@@ -8,12 +8,12 @@ use std::{fmt, ops::Deref};
 use simdutf8::basic;
 
 use super::{
-    buffer::{Buffer, Payload, Pool},
+    buffer::{Buffer, Lent, Payload, Pool},
     error::ProtocolError,
     extension::deflate::{Inflating, Takeover},
     frame::{Header, Opcode},
     limits::Limits,
-    mask::apply_mask,
+    mask::{self, apply_mask},
     utf8::Utf8Checker,
 };
 
@@ -188,6 +188,10 @@ impl Eq for Text<'_> {}
 /// when it is looked at again.
 const STEP: usize = 16 << 10;
 
+/// The text of a frame of at most this many bytes is made a `str` when it is checked. For longer ones a
+/// pass is saved where nobody asks for that.
+const SHORT: usize = 4 << 10;
+
 /// Unmasks `payload`, of which `offset` bytes came before (§5.3).
 pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
     // §5.1: what a server sends is not masked.
@@ -196,27 +200,29 @@ pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
     }
 }
 
-/// A message in one frame that is whole in memory: unmasked and checked in place. Always inlined: it is
+/// A message in one frame that is whole in memory, its header first: unmasked and checked in place. Always inlined: it is
 /// on the way of nearly every message, and has two callers, which would leave it out of line.
 #[inline(always)]
 pub(super) fn whole_message<'a>(
     opcode: Opcode,
     key: Option<[u8; 4]>,
-    payload: &'a mut [u8],
+    frame: &'a mut [u8],
+    header_len: usize,
 ) -> Result<Message<'a>, ProtocolError> {
     if opcode == Opcode::Binary {
-        unmask(payload, key, 0);
-        return Ok(Message::Binary(Payload::Borrowed(payload)));
+        unmask(&mut frame[header_len..], key, 0);
+        return Ok(Message::Binary(Payload::Lent(Lent::new(frame, header_len))));
     }
-    if payload.len() <= STEP {
+    if frame.len() <= SHORT {
+        let payload = &mut frame[header_len..];
         unmask(payload, key, 0);
         let text = basic::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)?;
         return Ok(Message::Text(Text(Repr::Str(text))));
     }
     let mut utf8 = Utf8Checker::default();
-    unmask_text(payload, key, 0, &mut utf8)?;
+    unmask_text(&mut frame[header_len..], key, 0, &mut utf8)?;
     utf8.finish()?;
-    Ok(Message::Text(Text::checked(Payload::Borrowed(payload))))
+    Ok(Message::Text(Text::checked(Payload::Lent(Lent::new(frame, header_len)))))
 }
 
 fn unmask_text(
@@ -226,8 +232,12 @@ fn unmask_text(
     utf8: &mut Utf8Checker,
 ) -> Result<(), ProtocolError> {
     for (step, piece) in payload.chunks_mut(STEP).enumerate() {
-        unmask(piece, key, offset + step * STEP);
-        utf8.check(piece)?;
+        match key {
+            Some(key) if mask::unmask_text(piece, key, offset + step * STEP) => {
+                utf8.check_ascii()?
+            }
+            Some(_) | None => utf8.check(piece)?,
+        }
     }
     Ok(())
 }
@@ -474,11 +484,11 @@ mod tests {
                 unmask(&mut masked, key, 0);
                 let binary = Ok(Message::from(payload));
                 assert_eq!(
-                    whole_message(Opcode::Binary, key, &mut masked.clone()),
+                    whole_message(Opcode::Binary, key, &mut masked.clone(), 0),
                     binary,
                     "{name}"
                 );
-                let whole = whole_message(Opcode::Text, key, &mut masked);
+                let whole = whole_message(Opcode::Text, key, &mut masked, 0);
                 assert_eq!(whole.as_ref().map(|_| ()).map_err(|&error| error), text, "{name}");
                 for cut in [0, 1, 2, 3, 4, payload.len() / 2, payload.len()] {
                     let cut = cut.min(payload.len());

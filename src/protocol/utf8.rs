@@ -3,6 +3,7 @@
 //! Bytes go in, piece by piece; the first wrong byte is reported with the piece that holds it. Whole
 //! runs are checked at vector speed, and only the tail of a piece, less than one character, is kept.
 
+use fearless_simd::{Level, Simd};
 use simdutf8::basic;
 
 use super::error::ProtocolError;
@@ -32,11 +33,22 @@ impl Utf8Checker {
             return Ok(());
         }
         let (whole, tail) = piece.split_at(piece.len() - unfinished(piece));
-        if basic::from_utf8(whole).is_err() || !(tail.is_empty() || is_prefix(tail)) {
+        let is_legal = check_widely(piece).unwrap_or_else(|| {
+            basic::from_utf8(whole).is_ok() && (tail.is_empty() || is_prefix(tail))
+        });
+        if !is_legal {
             return Err(ProtocolError::InvalidUtf8);
         }
         self.keep(tail);
         Ok(())
+    }
+
+    /// Takes a piece of which is known that it is ASCII, and not empty.
+    ///
+    /// # Errors
+    /// [`ProtocolError::InvalidUtf8`] where it follows an unfinished character.
+    pub fn check_ascii(&self) -> Result<(), ProtocolError> {
+        self.finish()
     }
 
     /// Ends the text.
@@ -90,6 +102,69 @@ fn is_padded_text(piece: &[u8]) -> bool {
     let mut padded = [0; 64];
     padded[..piece.len()].copy_from_slice(piece);
     basic::from_utf8(&padded).is_ok()
+}
+
+/// From this size on the widest vectors are worth their start: bytes.
+const WIDE: usize = 1 << 10;
+
+/// Whether some continuation makes `piece` valid, by vectors of 64 bytes where the processor has them.
+#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+fn check_widely(piece: &[u8]) -> Option<bool> {
+    let start = piece.first_chunk::<3>().filter(|_| piece.len() >= WIDE)?;
+    let avx512 = Level::new().as_avx512()?;
+    let mut first = [0; 6];
+    first[3..].copy_from_slice(start);
+    Some(
+        is_legal(&first)
+            && avx512.vectorize(
+                #[inline(always)]
+                || is_legal(piece),
+            ),
+    )
+}
+
+/// Elsewhere the other way is as good.
+#[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+fn check_widely(_: &[u8]) -> Option<bool> {
+    None
+}
+
+/// Whether each byte but the first three may follow the three before it (§8.1, RFC 3629 section 4). All
+/// are judged alike and without a branch, which compilers turn into vectors.
+#[inline(always)]
+fn is_legal(bytes: &[u8]) -> bool {
+    let len = bytes.len() - 3;
+    let thirds = &bytes[..len];
+    let seconds = &bytes[1..][..len];
+    let befores = &bytes[2..][..len];
+    let (mut misplaced, mut wrong) = (0, 0);
+    for (((&byte, &before), &second), &third) in
+        bytes[3..].iter().zip(befores).zip(seconds).zip(thirds)
+    {
+        // The top bit says whether one of the three asks for a continuation byte here, and whether
+        // this is one.
+        let asked = before.saturating_sub(0xc0 - 0x80)
+            | second.saturating_sub(0xe0 - 0x80)
+            | third.saturating_sub(0xf0 - 0x80);
+        let given = byte & !byte.wrapping_add(byte);
+        misplaced |= asked ^ given;
+        // What some first bytes leave for the second: nothing overlong, no surrogate, no more than
+        // U+10FFFF.
+        let least = match before {
+            0xe0 => 0xa0,
+            0xf0 => 0x90,
+            _ => 0,
+        };
+        let most = match before {
+            0xed => 0x9f,
+            0xf4 => 0x8f,
+            // The largest first byte there is.
+            _ => 0xf4,
+        };
+        let is_overlong = 2u8.saturating_sub(byte ^ 0xc0);
+        wrong |= u8::saturating_sub(least, byte) | byte.saturating_sub(most) | is_overlong;
+    }
+    misplaced & 0x80 == 0 && wrong == 0
 }
 
 /// How many bytes at the end of `piece` begin a character that `piece` does not finish.
@@ -228,6 +303,28 @@ mod tests {
             assert_eq!(feed(text.chunks(1)), expected, "{text:02x?} byte by byte");
             let in_twos = expected.map_err(|at| at / 2 * 2);
             assert_eq!(feed(text.chunks(2)), in_twos, "{text:02x?} in twos");
+            let mut behind_three = [0; 7];
+            behind_three[3..].copy_from_slice(&text);
+            assert_eq!(is_legal(&behind_three), expected.is_ok(), "{text:02x?} at once");
+        }
+    }
+
+    #[test]
+    fn a_long_text_fails_by_any_byte_that_is_wrong() {
+        let text = "Grüße, κόσμε! 你好 😀 ".repeat(60).into_bytes();
+        assert!(text.len() > WIDE + 200);
+        assert_eq!(feed([&text[..]]), Ok(true));
+        for at in 0..text.len() {
+            let cut = &text[..at];
+            let ends = str::from_utf8(cut).is_ok();
+            assert_eq!(feed([cut]), Ok(ends), "cut at {at}");
+            assert_eq!(feed([cut, &text[at..]]), Ok(true), "cut at {at}");
+            for wrong in [0x80, 0xc0, 0xf5, 0xff] {
+                let mut text = text.clone();
+                text[at] = wrong;
+                let is_text = str::from_utf8(&text).is_ok();
+                assert_eq!(feed([&text[..]]) == Ok(true), is_text, "{wrong:#x} at {at}");
+            }
         }
     }
 

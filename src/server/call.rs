@@ -110,8 +110,8 @@ impl<S: Socket> Call<'_, S> {
             return Ok(());
         }
         match payload {
-            Payload::Borrowed(bytes) => {
-                link.connection.send_payload(opcode, bytes, pool, output)?
+            Payload::Borrowed(_) | Payload::Lent(_) => {
+                link.connection.send_payload(opcode, &payload, pool, output)?
             }
             Payload::Owned(buffer) => {
                 let wire = link.connection.send_owned(opcode, buffer, pool, output)?;

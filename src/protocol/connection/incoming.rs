@@ -52,52 +52,59 @@ impl Connection {
         if incoming.is_none_or(|incoming| incoming.header_len == 0) {
             check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
         }
-        let Some(header) = self.receive_header::<EXTENDED>(input)? else { return Ok(None) };
+        let Some((header, header_len)) = self.receive_header::<EXTENDED>(input)? else {
+            return Ok(None);
+        };
         if EXTENDED && self.is_passed_on(&header) {
+            *input = &mut mem::take(input)[header_len..];
             return self.receive_passing(header, input, pool);
         }
         self.count::<EXTENDED>(&header)?;
 
         let len = header.payload_len as usize;
-        if input.len() < len {
+        if input.len() - header_len < len {
+            *input = &mut mem::take(input)[header_len..];
             if !header.opcode.is_control() {
                 self.begin_message(header, pool)?;
             }
             self.incoming.get_or_insert_default().begin_frame(header);
             return self.receive_rest(input, now, pool, output);
         }
-        let (payload, rest) = mem::take(input).split_at_mut(len);
+        let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
         *input = rest;
-        self.receive_whole::<EXTENDED>(header, payload, now, pool, output)
+        self.receive_whole::<EXTENDED>(header, frame, header_len, now, pool, output)
     }
 
-    /// A frame whose payload is whole in the input.
+    /// A frame whose payload is whole in the input, behind the first `header_len` bytes of `frame`.
     #[inline]
     fn receive_whole<'i, const EXTENDED: bool>(
         &mut self,
         header: Header,
-        payload: &'i mut [u8],
+        frame: &'i mut [u8],
+        header_len: usize,
         now: Instant,
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<Option<Event<'i>>, ProtocolError> {
         let key = header.masking_key;
         if header.opcode.is_control() {
+            let payload = &mut frame[header_len..];
             unmask(payload, key, 0);
             return self.finish_control(header, Payload::Borrowed(payload), now, output);
         }
         let mode = self.settings.mode;
         if header.fin && header.opcode != Opcode::Continuation {
             if EXTENDED && header.rsv == Rsv::RSV1 {
-                return self.receive_compressed(header, payload, pool).map(Some);
+                return self.receive_compressed(header, &mut frame[header_len..], pool).map(Some);
             }
-            let message = whole_message(header.opcode, key, payload)?;
+            let message = whole_message(header.opcode, key, frame, header_len)?;
             return Ok(Some(match mode {
                 Mode::Messages => Event::Message(message),
                 Mode::Raw => Event::Frame(Frame { header, payload: message.into_payload() }),
             }));
         }
 
+        let payload = &mut frame[header_len..];
         let message = self.begin_message(header, pool)?;
         let event = match mode {
             _ if EXTENDED && message.is_compressed() => {
@@ -192,13 +199,13 @@ impl Connection {
         }
     }
 
-    /// The next header, taken off `input`; `None` where it is cut off, and then what there is of it is
-    /// kept.
+    /// The next header, and how many bytes of `input` it ends with; `None` where it is cut off, and then
+    /// what there is of it is kept and taken off `input`.
     #[inline]
     fn receive_header<const EXTENDED: bool>(
         &mut self,
         input: &mut &mut [u8],
-    ) -> Result<Option<Header>, ProtocolError> {
+    ) -> Result<Option<(Header, usize)>, ProtocolError> {
         if let Some(incoming) = self.incoming.as_deref()
             && incoming.header_len > 0
         {
@@ -206,10 +213,7 @@ impl Connection {
             return self.unfinished().complete_header(input, &rules);
         }
         match Header::decode(input, &self.rules::<EXTENDED>(input[0]))? {
-            Some((header, len)) => {
-                *input = &mut mem::take(input)[len..];
-                Ok(Some(header))
-            }
+            Some(header) => Ok(Some(header)),
             None => {
                 self.incoming.get_or_insert_default().keep_header(input);
                 *input = &mut [];
@@ -281,12 +285,13 @@ impl Incoming {
         self.header_len = bytes.len() as u8;
     }
 
-    /// Adds bytes of `input` to the kept ones until the header is whole.
+    /// Adds bytes of `input` to the kept ones until the header is whole; gives it, and how many of them it
+    /// took.
     fn complete_header(
         &mut self,
         input: &mut &mut [u8],
         rules: &HeaderRules,
-    ) -> Result<Option<Header>, ProtocolError> {
+    ) -> Result<Option<(Header, usize)>, ProtocolError> {
         let kept = usize::from(self.header_len);
         let more = input.len().min(MAX_HEADER - kept);
         self.header[kept..kept + more].copy_from_slice(&input[..more]);
@@ -296,8 +301,7 @@ impl Incoming {
             return Ok(None);
         };
         self.header_len = 0;
-        *input = &mut mem::take(input)[len - kept..];
-        Ok(Some(header))
+        Ok(Some((header, len - kept)))
     }
 
     /// Whether frames of a compressed message are arriving.
