@@ -8,7 +8,7 @@ mod upgrades;
 use super::*;
 use crate::protocol::{
     connection::Mode,
-    extension::{Conflict, Extensions, deflate::Deflate},
+    extension::{Conflict, Extensions},
     limits::{Limits, Timeouts},
 };
 
