@@ -274,12 +274,29 @@ impl fmt::Debug for Lent<'_> {
 }
 
 impl Payload<'_> {
-    /// The same bytes, owned.
+    /// Bytes of payload.
+    #[inline]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Borrowed(bytes) => bytes.len(),
+            Self::Lent(lent) => lent.bytes.len() - lent.start,
+            Self::Owned(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether there is no payload.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same bytes, owned. Always inlined: most often nothing is to be done, and then a call costs more
+    /// than all else.
+    #[inline(always)]
     pub fn into_owned(self) -> Payload<'static> {
         Payload::Owned(match self {
-            Self::Borrowed(bytes) => Buffer::from(bytes.to_vec()),
-            Self::Lent(lent) => Buffer::from(lent.payload().to_vec()),
             Self::Owned(buffer) => buffer,
+            Self::Borrowed(_) | Self::Lent(_) => Buffer::from(self.to_vec()),
         })
     }
 
@@ -319,6 +336,7 @@ impl Clone for Payload<'_> {
 impl Deref for Payload<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,

@@ -30,10 +30,20 @@ pub enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// The payload, text or not.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Bytes of payload.
+    #[inline]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.payload_len(),
+            Self::Binary(bytes) => bytes.len(),
         }
     }
 
@@ -54,6 +64,7 @@ impl<'a> Message<'a> {
     }
 
     /// The same message with bytes of its own.
+    #[inline]
     pub fn into_owned(self) -> Message<'static> {
         match self {
             Self::Text(text) => Message::Text(Text::checked(text.into_payload().into_owned())),
@@ -124,10 +135,20 @@ impl<'a> Text<'a> {
     }
 
     /// The text as bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Str(text) => text.as_bytes(),
             Repr::Checked(payload) => payload,
+        }
+    }
+
+    /// Bytes of payload, which takes no look at them.
+    #[inline]
+    fn payload_len(&self) -> usize {
+        match &self.0 {
+            Repr::Str(text) => text.len(),
+            Repr::Checked(payload) => payload.len(),
         }
     }
 

@@ -59,7 +59,7 @@ impl Incoming for Message<'static> {
     }
 
     fn payload_len(&self) -> usize {
-        self.as_bytes().len()
+        Message::payload_len(self)
     }
 }
 
@@ -120,7 +120,7 @@ pub(super) enum Order {
 impl Order {
     fn len(&self) -> usize {
         match self {
-            Self::Send(message) => message.as_bytes().len() + OVERHEAD,
+            Self::Send(message) => message.payload_len() + OVERHEAD,
             Self::Call(_) => OVERHEAD,
         }
     }

@@ -154,11 +154,16 @@ fn those_that_do_not_go_together_are_an_error_of_their_route() {
         (
             "nor with compression",
             one(),
-            quiet().deflate(Some(Deflate::default())),
+            quiet().deflate(Some(crate::Deflate::default())),
             Some(names("permessage-deflate", "x-one")),
         ),
         #[cfg(feature = "deflate")]
-        ("which raw mode leaves out", one(), quiet().raw().deflate(Some(Deflate::default())), None),
+        (
+            "which raw mode leaves out",
+            one(),
+            quiet().raw().deflate(Some(crate::Deflate::default())),
+            None,
+        ),
     ] {
         let defaults = Settings { extensions: servers, ..Settings::default() };
         let built = Router::new().route("/path", route).build(defaults).map(drop);

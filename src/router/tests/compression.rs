@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::protocol::connection::Connection;
+use crate::protocol::{connection::Connection, extension::deflate::Deflate};
 
 const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
