@@ -53,6 +53,8 @@ pub(crate) struct Switchboard<S> {
     routes: Arc<Routes>,
     shared: Arc<Shared>,
     jobs: Vec<Job>,
+    /// Made since they were last asked for.
+    deliveries: usize,
     /// When whoever is left is dropped, once the worker is stopping.
     stop_at: Option<Instant>,
 }
@@ -92,6 +94,7 @@ impl<S: Socket> Switchboard<S> {
             routes,
             shared: Arc::clone(shared),
             jobs: Vec::new(),
+            deliveries: 0,
             stop_at: None,
         }
     }
@@ -139,6 +142,17 @@ impl<S: Socket> Switchboard<S> {
         self.expire();
         self.run_tasks();
         self.flush();
+    }
+
+    /// How many publications wait for the end of the turn.
+    pub(crate) fn publications(&mut self) -> usize {
+        self.context.sort_mail();
+        self.context.topics.waiting()
+    }
+
+    /// To how many members publications went since this was last asked.
+    pub(crate) fn take_deliveries(&mut self) -> usize {
+        mem::take(&mut self.deliveries)
     }
 
     /// When there is something to do, if nothing happens before.
@@ -571,6 +585,7 @@ impl<S: Socket> Switchboard<S> {
         while let Some(mut batch) = self.context.topics.next_batch() {
             let (members, news) = batch.members();
             for (key, heard) in members {
+                self.deliveries += 1;
                 if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
                     link.publish(news, heard, &mut self.context);
                 }

@@ -14,6 +14,7 @@ mod counters;
 mod hearing;
 mod mailbox;
 mod outbox;
+mod patience;
 mod peer;
 mod serve;
 mod socket;

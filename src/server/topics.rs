@@ -162,6 +162,12 @@ impl Topics {
         !self.dirty.is_empty()
     }
 
+    /// How many publications wait.
+    pub(super) fn waiting(&self) -> usize {
+        let dirty = self.dirty.iter().filter_map(|topic| self.by_id.get(topic));
+        dirty.map(|local| local.waiting.len()).sum()
+    }
+
     /// Lends the next topic that has publications to give out, with its members; it comes back with
     /// [`give_back`](Self::give_back), and until then nobody leaves it or joins it.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
