@@ -580,18 +580,31 @@ impl<S: Socket> Switchboard<S> {
         self.end_connections();
     }
 
-    /// Gives each topic's publications to its members.
+    /// Gives each topic's publications to its members; last to those that have just spoken. What they say
+    /// to what they hear is then there when the next publications leave, rather than wait while the
+    /// others hear these.
     fn fan_out(&mut self) {
+        let round = self.context.round;
+        let mut speakers = mem::take(&mut self.context.speakers);
         while let Some(mut batch) = self.context.topics.next_batch() {
             let (members, news) = batch.members();
             for (key, heard) in members {
                 self.deliveries += 1;
+                match self.peers.get_mut(key) {
+                    Some(Peer { link, .. }) if link.read_in == round => speakers.push((key, heard)),
+                    Some(Peer { link, .. }) => link.publish(news, heard, &mut self.context),
+                    None => {}
+                }
+            }
+            for (key, heard) in speakers.drain(..) {
                 if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
                     link.publish(news, heard, &mut self.context);
                 }
             }
             self.context.topics.give_back(batch);
         }
+        self.context.speakers = speakers;
+        self.context.round = round.wrapping_add(1);
         self.context.count_compressed();
         while let Some(key) = self.context.unsettled.pop() {
             self.settle(key);
