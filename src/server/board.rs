@@ -16,6 +16,7 @@ use super::{
     Shared,
     context::Context,
     mailbox::Admission,
+    patience::MANY,
     peer::{Link, Peer, Stage, Stash},
     serve::Serving,
     socket::Socket,
@@ -580,18 +581,22 @@ impl<S: Socket> Switchboard<S> {
         self.end_connections();
     }
 
-    /// Gives each topic's publications to its members; last to those that have just spoken. What they say
+    /// Gives each topic's publications to its members; last, where they are many, to those that have
+    /// just spoken. What they say
     /// to what they hear is then there when the next publications leave, rather than wait while the
     /// others hear these.
     fn fan_out(&mut self) {
         let round = self.context.round;
         let mut speakers = mem::take(&mut self.context.speakers);
         while let Some(mut batch) = self.context.topics.next_batch() {
+            let many = batch.places() >= MANY;
             let (members, news) = batch.members();
             for (key, heard) in members {
                 self.deliveries += 1;
                 match self.peers.get_mut(key) {
-                    Some(Peer { link, .. }) if link.read_in == round => speakers.push((key, heard)),
+                    Some(Peer { link, .. }) if many && link.read_in == round => {
+                        speakers.push((key, heard))
+                    }
                     Some(Peer { link, .. }) => link.publish(news, heard, &mut self.context),
                     None => {}
                 }

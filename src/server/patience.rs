@@ -7,11 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Deliveries of a turn at which it is worth looking at the clock.
-const MANY: usize = 256;
+/// Deliveries of a turn at which it is worth looking at the clock, and members of a topic at which those
+/// who have just spoken hear last: with fewer, no pause would bring their answers together.
+pub(super) const MANY: usize = 64;
 
 /// A turn that took less is over before anything could be gathered.
-const LONG: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_micros(200);
 
 /// What of the last turn's time is waited at once, at most [`MAX_PAUSE`] of it.
 const SHARE: u32 = 32;
@@ -87,7 +88,7 @@ mod tests {
             ("just now", 1_000, millis(6), millis(0), true),
             ("as long ago as it took", 1_000, millis(6), millis(6), true),
             ("longer ago than it took", 1_000, millis(6), millis(7), false),
-            ("a quick one", 1_000, millis(1) / 2, millis(0), false),
+            ("a quick one", 1_000, millis(1) / 10, millis(0), false),
             ("few deliveries", MANY - 1, millis(6), millis(0), false),
         ] {
             let (patience, ended) = after(deliveries, took);

@@ -206,6 +206,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// How many may hear it; some may have left.
+    pub(super) fn places(&self) -> usize {
+        self.members.len()
+    }
+
     /// Who has not heard all of it, with the offset up to which they have heard, and the news. It
     /// counts as heard from now on.
     pub(super) fn members(&mut self) -> (impl Iterator<Item = (Key, u64)>, &mut News) {
