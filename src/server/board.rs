@@ -16,6 +16,7 @@ use super::{
     Shared,
     context::Context,
     mailbox::Admission,
+    patience::MANY,
     peer::{Link, Peer, Stage, Stash},
     serve::Serving,
     socket::Socket,
@@ -56,6 +57,8 @@ pub(crate) struct Switchboard<S> {
     routes: Arc<Routes>,
     shared: Arc<Shared>,
     jobs: Vec<Job>,
+    /// Made since they were last asked for.
+    deliveries: usize,
     /// When whoever is left is dropped, once the worker is stopping.
     stop_at: Option<Instant>,
 }
@@ -101,6 +104,7 @@ impl<S: Socket> Switchboard<S> {
             routes,
             shared: Arc::clone(shared),
             jobs: Vec::new(),
+            deliveries: 0,
             stop_at: None,
         }
     }
@@ -148,6 +152,17 @@ impl<S: Socket> Switchboard<S> {
         self.expire();
         self.run_tasks();
         self.flush();
+    }
+
+    /// How many publications wait for the end of the turn.
+    pub(crate) fn publications(&mut self) -> usize {
+        self.context.sort_mail();
+        self.context.topics.waiting()
+    }
+
+    /// To how many members publications went since this was last asked.
+    pub(crate) fn take_deliveries(&mut self) -> usize {
+        mem::take(&mut self.deliveries)
     }
 
     /// When there is something to do, if nothing happens before.
@@ -575,17 +590,35 @@ impl<S: Socket> Switchboard<S> {
         self.end_connections();
     }
 
-    /// Gives each topic's publications to its members.
+    /// Gives each topic's publications to its members; last, where they are many, to those that have
+    /// just spoken. What they say
+    /// to what they hear is then there when the next publications leave, rather than wait while the
+    /// others hear these.
     fn fan_out(&mut self) {
+        let round = self.context.round;
+        let mut speakers = mem::take(&mut self.context.speakers);
         while let Some(mut batch) = self.context.topics.next_batch() {
+            let many = batch.places() >= MANY;
             let (members, news) = batch.members();
             for (key, heard) in members {
+                self.deliveries += 1;
+                match self.peers.get_mut(key) {
+                    Some(Peer { link, .. }) if many && link.read_in == round => {
+                        speakers.push((key, heard))
+                    }
+                    Some(Peer { link, .. }) => link.publish(news, heard, &mut self.context),
+                    None => {}
+                }
+            }
+            for (key, heard) in speakers.drain(..) {
                 if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
                     link.publish(news, heard, &mut self.context);
                 }
             }
             self.context.topics.give_back(batch);
         }
+        self.context.speakers = speakers;
+        self.context.round = round.wrapping_add(1);
         self.context.count_compressed();
         while let Some(key) = self.context.unsettled.pop() {
             self.settle(key);

@@ -31,6 +31,9 @@ pub(super) struct Context {
     pub(super) worker: u32,
     /// Read once a turn.
     pub(super) now: Instant,
+    /// Counts how often publications were handed out. A byte a connection is enough to tell who was read
+    /// since: who was last read 256 rounds ago is taken for one, and only hears a moment later for it.
+    pub(super) round: u8,
     /// When this worker was made.
     start: Instant,
     pub(super) pool: Pool,
@@ -48,6 +51,8 @@ pub(super) struct Context {
     /// Connections that are done: TCP ends once their last bytes have left.
     pub(super) ending: Vec<Key>,
     pub(super) topics: Topics,
+    /// Memory for the members of a topic that hear last, with the offsets up to which they have heard.
+    pub(super) speakers: Vec<(Key, u64)>,
     /// Sent since the counters were last told.
     pub(super) compressed: Compressed,
     pub(super) timers: Timers,
@@ -70,6 +75,7 @@ impl Context {
         Self {
             worker,
             now,
+            round: 0,
             start: now,
             pool: Pool::new(MAX_SPARE),
             output: Vec::new(),
@@ -80,6 +86,7 @@ impl Context {
             unsettled: Vec::new(),
             ending: Vec::new(),
             topics: Topics::new(),
+            speakers: Vec::new(),
             compressed: Compressed::default(),
             timers: Timers::new(now),
             tasks: Tasks::new(mailbox.clone(), now),

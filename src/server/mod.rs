@@ -18,6 +18,7 @@ mod counters;
 mod hearing;
 mod mailbox;
 mod outbox;
+mod patience;
 mod peer;
 mod serve;
 mod socket;

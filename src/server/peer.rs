@@ -70,6 +70,8 @@ pub(super) struct Link<S> {
     pub(super) stash: Option<Box<Stash>>,
     /// Its entry in the turn's list of output, counted from 1.
     deferred: u32,
+    /// The [`Context::round`] in which it was read last.
+    pub(super) read_in: u8,
     /// The socket may hold bytes whose edge has passed.
     pub(super) readable: bool,
     /// The peer has closed its side: read on to the end.
@@ -128,6 +130,7 @@ impl<S: Socket> Link<S> {
             hearing: None,
             stash: None,
             deferred: 0,
+            read_in: 0,
             readable: false,
             to_the_end: false,
             ready: false,
@@ -562,6 +565,7 @@ impl<S: Socket> Link<S> {
             }
         };
         self.received += read as u64;
+        self.read_in = context.round;
         // A read that leaves room has emptied the socket, but for an end that was announced. Where mio
         // makes the edges itself, only a read that would block arms the next one.
         if read < room && !self.to_the_end && !cfg!(windows) {

@@ -162,6 +162,12 @@ impl Topics {
         !self.dirty.is_empty()
     }
 
+    /// How many publications wait.
+    pub(super) fn waiting(&self) -> usize {
+        let dirty = self.dirty.iter().filter_map(|topic| self.by_id.get(topic));
+        dirty.map(|local| local.waiting.len()).sum()
+    }
+
     /// Lends the next topic that has publications to give out, with its members; it comes back with
     /// [`give_back`](Self::give_back), and until then nobody leaves it or joins it.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
@@ -200,6 +206,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// How many may hear it; some may have left.
+    pub(super) fn places(&self) -> usize {
+        self.members.len()
+    }
+
     /// Who has not heard all of it, with the offset up to which they have heard, and the news. It
     /// counts as heard from now on.
     pub(super) fn members(&mut self) -> (impl Iterator<Item = (Key, u64)>, &mut News) {

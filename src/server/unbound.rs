@@ -127,3 +127,106 @@ impl ServerBuilder {
         Ok(Unbound { board, shared, woken: false })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::RefCell,
+        collections::VecDeque,
+        io::{Read, Write},
+        rc::Rc,
+    };
+
+    use super::{super::patience::MANY, *};
+    use crate::{Message, Peer, Request, Server, Service, Topic};
+
+    const REQUEST: &[u8] =
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// "Hello", masked with a key of zeros.
+    const HELLO: &[u8] = b"\x81\x85\0\0\0\0Hello";
+
+    /// Says whose it is when it is written to.
+    struct Numbered {
+        number: usize,
+        input: Rc<RefCell<VecDeque<u8>>>,
+        written: Rc<RefCell<Vec<usize>>>,
+    }
+
+    impl Read for Numbered {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.input.borrow_mut().read(buffer)
+        }
+    }
+
+    impl Write for Numbered {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.written.borrow_mut().push(self.number);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Socket for Numbered {
+        fn shut_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Member(Topic);
+
+    impl Service for Member {
+        fn opened(&mut self, peer: &mut Peer<'_>) {
+            peer.subscribe(&self.0);
+        }
+
+        fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+            peer.publish(&self.0, message).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_has_just_spoken_to_many_hears_last_and_all_hear_within_the_turn() {
+        assert_eq!(order_among(MANY, &[0]), [1, 2, 0]);
+        assert_eq!(order_among(MANY, &[1]), [0, 2, 1]);
+        assert_eq!(order_among(MANY, &[2, 0]), [1, 0, 2]);
+        for (count, speakers) in [(MANY, &[0, 1, 2][..]), (MANY, &[]), (MANY - 1, &[0])] {
+            assert_eq!(order_among(count, speakers), [0, 1, 2], "{speakers:?} of {count} speak");
+        }
+    }
+
+    /// In which order the first three of so many members hear, of whom some speak and one elsewhere.
+    fn order_among(count: usize, speakers: &[usize]) -> Vec<usize> {
+        let topic = Topic::new();
+        let members = topic.clone();
+        let make = move |_: &Request<'_>| Member(members.clone());
+        let mut server =
+            Server::builder().service("/", make).unbound(Instant::now(), || ()).unwrap();
+        let written: Rc<RefCell<Vec<usize>>> = Rc::default();
+        let members = Vec::from_iter((0..count).map(|number| {
+            let input: Rc<RefCell<VecDeque<u8>>> = Rc::default();
+            let (of_server, written) = (Rc::clone(&input), Rc::clone(&written));
+            let socket = Numbered { number, input: of_server, written };
+            (server.connect(socket, ([127, 0, 0, 1], 1).into()).unwrap(), input)
+        }));
+        let mut say = |numbers: &[usize], bytes: &[u8]| {
+            for &number in numbers {
+                let (id, input) = &members[number];
+                input.borrow_mut().extend(bytes);
+                server.wake(*id, Readiness { readable: true, ..Readiness::default() });
+            }
+            server.turn();
+            written.take()
+        };
+        say(&Vec::from_iter(0..count), REQUEST);
+        topic.publish("from elsewhere").unwrap();
+        let mut order = say(speakers, HELLO);
+        assert_eq!(order.len(), count, "all hear, and once");
+        order.retain(|&number| number < 3);
+        order
+    }
+}

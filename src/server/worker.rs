@@ -1,9 +1,10 @@
-//! One thread's loop: wait, take in, take a turn.
+//! One thread's loop: wait, take in, gather, take a turn.
 
 use std::{
     io,
     net::Shutdown,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use super::{
     accept::{Acceptor, Arrival},
     board::{Readiness, Switchboard},
     mailbox::Mailbox,
+    patience::Patience,
     socket::Socket,
 };
 use crate::slab::Key;
@@ -34,6 +36,7 @@ pub(super) struct Worker {
     board: Switchboard<TcpStream>,
     shared: Arc<Shared>,
     acceptor: Option<Acceptor>,
+    patience: Patience,
 }
 
 impl Socket for TcpStream {
@@ -49,7 +52,8 @@ impl Worker {
         board: Switchboard<TcpStream>,
         shared: &Arc<Shared>,
     ) -> Self {
-        Self { number, poll, board, shared: Arc::clone(shared), acceptor: None }
+        let patience = Patience::new(board.now());
+        Self { number, poll, board, shared: Arc::clone(shared), acceptor: None, patience }
     }
 
     /// Has this worker accept for all.
@@ -70,7 +74,9 @@ impl Worker {
             self.wait(&mut events)?;
             self.take_in(&events);
             self.accept();
+            self.gather(&mut events)?;
             self.board.turn();
+            self.patience.turned(self.board.now(), self.board.take_deliveries(), Instant::now);
             if self.board.is_stopping() {
                 self.acceptor = None;
             }
@@ -86,11 +92,17 @@ impl Worker {
         let may_sleep = self.mailbox().fall_asleep(self.board.is_stopping())
             && !self.board.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
-        let waited =
-            self.poll.poll(events, if may_sleep { self.time_left() } else { Some(Duration::ZERO) });
+        let polled =
+            self.poll(events, if may_sleep { self.time_left() } else { Some(Duration::ZERO) });
         self.mailbox().wake_up();
+        polled
+    }
+
+    /// Asks the system for news, and what time it is.
+    fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let polled = self.poll.poll(events, timeout);
         self.board.set_now(Instant::now());
-        waited.or_else(|error| match error.kind() {
+        polled.or_else(|error| match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             _ => Err(error),
         })
@@ -115,6 +127,18 @@ impl Worker {
                 token => self.take_event(token, event),
             }
         }
+    }
+
+    /// Waits a moment for what is about to be published, while one large fan-out follows another.
+    fn gather(&mut self, events: &mut Events) -> io::Result<()> {
+        while self.patience.is_tried(self.board.now())
+            && let Some(pause) = self.patience.pause(self.board.publications())
+        {
+            thread::sleep(pause);
+            self.poll(events, Some(Duration::ZERO))?;
+            self.take_in(events);
+        }
+        Ok(())
     }
 
     fn take_event(&mut self, token: Token, event: &Event) {
