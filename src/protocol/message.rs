@@ -221,8 +221,8 @@ pub(super) fn unmask(payload: &mut [u8], key: Option<[u8; 4]>, offset: usize) {
     }
 }
 
-/// A message in one frame that is whole in memory, its header first: unmasked and checked in place. Always inlined: it is
-/// on the way of nearly every message, and has two callers, which would leave it out of line.
+/// A message in one frame that is whole in memory, its header first: unmasked and checked in place. Always
+/// inlined: it is on the way of nearly every message, and has two callers, which would leave it out of line.
 #[inline(always)]
 pub(super) fn whole_message<'a>(
     opcode: Opcode,

@@ -591,9 +591,8 @@ impl<S: Socket> Switchboard<S> {
     }
 
     /// Gives each topic's publications to its members; last, where they are many, to those that have
-    /// just spoken. What they say
-    /// to what they hear is then there when the next publications leave, rather than wait while the
-    /// others hear these.
+    /// just spoken. What they say to what they hear is then there when the next publications leave, rather
+    /// than wait while the others hear these.
     fn fan_out(&mut self) {
         let round = self.context.round;
         let mut speakers = mem::take(&mut self.context.speakers);

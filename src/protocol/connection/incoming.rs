@@ -210,7 +210,9 @@ impl Connection {
             && incoming.header_len > 0
         {
             let rules = self.rules::<EXTENDED>(incoming.header[0]);
-            return self.unfinished().complete_header(input, &rules);
+            let header = self.unfinished().complete_header(input, &rules)?;
+            self.forget_incoming();
+            return Ok(header);
         }
         match Header::decode(input, &self.rules::<EXTENDED>(input[0]))? {
             Some(header) => Ok(Some(header)),

@@ -529,7 +529,9 @@ fn a_connection_at_rest_holds_nothing() {
         for (name, frames) in [
             ("one frame", vec![bare(TEXT, "Hello")]),
             ("fragments", vec![bare(TEXT_START, "Hel"), bare(CONTINUATION_END, "lo")]),
+            ("an empty one", vec![bare(TEXT, "")]),
             ("a ping", vec![bare(PING, "Hello")]),
+            ("an empty ping", vec![bare(PING, "")]),
             ("a large one", vec![bare(BINARY, [0; 100_000])]),
         ] {
             for mode in [Mode::Messages, Mode::Raw] {
