@@ -590,10 +590,21 @@ impl<S: Socket> Switchboard<S> {
         self.end_connections();
     }
 
-    /// Gives each topic's publications to its members; last, where they are many, to those that have
-    /// just spoken. What they say to what they hear is then there when the next publications leave, rather
-    /// than wait while the others hear these.
+    /// Gives each topic's publications to its members.
     fn fan_out(&mut self) {
+        if self.context.topics.is_waiting() {
+            self.hand_out();
+        }
+        self.context.round = self.context.round.wrapping_add(1);
+        self.context.count_compressed();
+        while let Some(key) = self.context.unsettled.pop() {
+            self.settle(key);
+        }
+    }
+
+    /// Where a topic has many members, those that have just spoken hear last. What they say to what they
+    /// hear is then there when the next publications leave, rather than wait while the others hear these.
+    fn hand_out(&mut self) {
         let round = self.context.round;
         let mut speakers = mem::take(&mut self.context.speakers);
         while let Some(mut batch) = self.context.topics.next_batch() {
@@ -617,11 +628,6 @@ impl<S: Socket> Switchboard<S> {
             self.context.topics.give_back(batch);
         }
         self.context.speakers = speakers;
-        self.context.round = round.wrapping_add(1);
-        self.context.count_compressed();
-        while let Some(key) = self.context.unsettled.pop() {
-            self.settle(key);
-        }
     }
 
     /// A socket took something, or failed: goes on with whoever waited for that.

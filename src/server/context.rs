@@ -31,8 +31,8 @@ pub(super) struct Context {
     pub(super) worker: u32,
     /// Read once a turn.
     pub(super) now: Instant,
-    /// Counts how often publications were handed out. A byte a connection is enough to tell who was read
-    /// since: who was last read 256 rounds ago is taken for one, and only hears a moment later for it.
+    /// Counts how often it was time to hand out publications. A byte a connection is enough to tell who was
+    /// read since: who was last read 256 rounds ago is taken for one, and only hears a moment later for it.
     pub(super) round: u8,
     /// When this worker was made.
     start: Instant,

@@ -16,8 +16,8 @@ use crate::protocol::{
 /// What a message's compressed form ends with and is sent without (RFC 7692 §7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// An empty final block: it is the end of a stream that was between two blocks.
-const END: [u8; 5] = [1, 0, 0, 0xff, 0xff];
+/// [`TAIL`], and an empty final block: it is the end of a stream that was between two blocks.
+const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
 /// Most bytes inflated in one step, so that each is in the cache still when its UTF-8 is checked.
 const STEP: usize = 16 << 10;
@@ -222,8 +222,7 @@ impl Inflater {
             return Ok(());
         }
         // RFC 7692 §7.2.2, and a block of our own that can only be the end where a block could begin.
-        let end = [TAIL.as_slice(), &END].concat();
-        self.inflate(&end, window, output, utf8, pool)?;
+        self.inflate(&END, window, output, utf8, pool)?;
         if self.ended { Ok(()) } else { Err(ProtocolError::InvalidDeflate) }
     }
 }
