@@ -68,6 +68,14 @@ class Terminal:
         os.write(self.ours, key.encode())
         await self._until(lambda: len(self.screen) > seen)
 
+    async def recalls(self, line):
+        """Goes back to an earlier line, and waits until the editor has drawn that: a key that it reads together
+        with the one before it only counts once there is another."""
+        self.mark = len(self.screen)
+        os.write(self.ours, b"\x1b[A")
+        await self.shows("> " + line)
+        await self._until(lambda: self.screen.endswith(DRAWN))
+
     async def types(self, line):
         for character in line:
             await self.key(character)
@@ -156,8 +164,9 @@ async def history(chinwag):
             await talk.terminal.types(line)
             equal(await talk.said.get(), line)
             await talk.terminal.ready()
-        await talk.terminal.key("\x1b[A")
-        await talk.terminal.key("\x1b[A")
+        await talk.terminal.recalls("two")
+        await talk.terminal.recalls("one")
+        talk.terminal.mark = len(talk.terminal.screen)
         await talk.terminal.key("\r")
         equal(await talk.said.get(), "one")
         await talk.terminal.ready()
