@@ -5,7 +5,7 @@
 //! else its connections borrow for a message. A [`Payload`] is a slice of what was read, with the like
 //! room in front of it, or such a buffer.
 
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, panic::UnwindSafe};
 
 use super::{extension::deflate::Codecs, frame::MAX_HEADER};
 
@@ -267,6 +267,9 @@ impl<'a> Lent<'a> {
     }
 }
 
+/// As a slice is: whatever a panic leaves in these bytes, they are bytes.
+impl UnwindSafe for Lent<'_> {}
+
 impl fmt::Debug for Lent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.payload(), f)
@@ -356,6 +359,8 @@ impl Eq for Payload<'_> {}
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use super::*;
 
     #[test]
@@ -433,6 +438,13 @@ mod tests {
             assert!(!payload.prepend(&[0; MAX_HEADER]), "{name}: so much room there is not");
             assert_eq!(&*payload.into_owned_in(&mut pool), wire, "{name}");
         }
+    }
+
+    #[test]
+    fn a_payload_may_be_taken_to_where_a_panic_is_caught() {
+        let mut frame = *b"\x81\x85keyyHello";
+        let payload = Payload::Lent(Lent::new(&mut frame, 6));
+        assert_eq!(catch_unwind(|| payload.into_owned()).unwrap(), Payload::Borrowed(b"Hello"));
     }
 
     #[test]

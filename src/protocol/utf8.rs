@@ -3,7 +3,6 @@
 //! Bytes go in, piece by piece; the first wrong byte is reported with the piece that holds it. Whole
 //! runs are checked at vector speed, and only the tail of a piece, less than one character, is kept.
 
-use fearless_simd::{Level, Simd};
 use simdutf8::basic;
 
 use super::error::ProtocolError;
@@ -105,11 +104,14 @@ fn is_padded_text(piece: &[u8]) -> bool {
 }
 
 /// From this size on the widest vectors are worth their start: bytes.
+#[cfg(any(test, target_arch = "x86", target_arch = "x86_64"))]
 const WIDE: usize = 1 << 10;
 
 /// Whether some continuation makes `piece` valid, by vectors of 64 bytes where the processor has them.
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
 fn check_widely(piece: &[u8]) -> Option<bool> {
+    use fearless_simd::{Level, Simd};
+
     let start = piece.first_chunk::<3>().filter(|_| piece.len() >= WIDE)?;
     let avx512 = Level::new().as_avx512()?;
     let mut first = [0; 6];
@@ -131,6 +133,7 @@ fn check_widely(_: &[u8]) -> Option<bool> {
 
 /// Whether each byte but the first three may follow the three before it (§8.1, RFC 3629 section 4). All
 /// are judged alike and without a branch, which compilers turn into vectors.
+#[cfg(any(test, target_arch = "x86", target_arch = "x86_64"))]
 #[inline(always)]
 fn is_legal(bytes: &[u8]) -> bool {
     let len = bytes.len() - 3;

@@ -5,6 +5,10 @@
 //! all and hands each connection to the worker that has the fewest: so they are even to within one,
 //! and a port in use is found out when it is bound, which listeners that share a port would hide.
 //!
+//! Where turns that publish to 64 members and more follow each other closely, a worker waits a moment for
+//! what is about to be published, and hands it all out together. Whatever else it serves waits with it: for
+//! half a millisecond at a time, and four times a turn at most.
+//!
 //! What a connection costs, and what the system has to allow for many, is told in [`capacity`].
 
 mod accept;

@@ -610,6 +610,8 @@ mod tests {
         room: usize,
         taken: Vec<u8>,
         writes: usize,
+        /// That it was given to take, in all writes.
+        pieces: usize,
     }
 
     impl io::Read for Narrow {
@@ -625,6 +627,7 @@ mod tests {
 
         fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
             self.writes += 1;
+            self.pieces += slices.len();
             if self.room == 0 {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
@@ -650,7 +653,7 @@ mod tests {
 
     /// An open connection whose socket takes `room` bytes.
     fn link(room: usize, now: Instant) -> Link<Narrow> {
-        let socket = Narrow { room, taken: Vec::new(), writes: 0 };
+        let socket = Narrow { room, taken: Vec::new(), writes: 0, pieces: 0 };
         let key = Key { slot: 0, generation: 0 };
         let mut connection = Connection::server(Arc::default(), now);
         connection.upgrade(Arc::default(), now);
@@ -678,6 +681,9 @@ mod tests {
                 let name = format!("{kind}, {room} bytes at first");
                 assert_eq!(context.output, b"another's ", "{name}: the rest is not there twice");
                 assert_eq!(link.socket.writes, 1, "{name}");
+                let has_room_in_front = matches!(kind, "lent" | "owned in a pool's");
+                let pieces = if has_room_in_front { 1 } else { 2 };
+                assert_eq!(link.socket.pieces, pieces, "{name}");
                 assert_eq!(link.backlog(), 14usize.saturating_sub(room));
                 assert_eq!(link.is_flushed(), room >= 14);
                 while link.backlog() > 0 {
