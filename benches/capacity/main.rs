@@ -11,9 +11,9 @@
 //! loopback addresses, and as many processes that hold the other ends. Each server has one worker and one
 //! topic, which all its connections hear; the broadcast is one publication in each. Both ends are on this
 //! machine: what the kernel keeps is counted for both of them, and told apart by its own table of
-//! objects (`/proc/slabinfo`, which only root reads; it gives objects of one size one name). No Pings are sent: what they cost is told by
-//! `cargo bench --bench million`. Linux only; all processes end with this one, or by themselves after
-//! ten minutes.
+//! objects (`/proc/slabinfo`, which only root reads; it gives objects of one size one name). No Pings are
+//! sent: what they cost is told by `cargo bench --bench million`. Linux only; all processes end with this
+//! one, or by themselves after ten minutes.
 
 mod child;
 mod ends;
@@ -81,7 +81,7 @@ fn measure(wanted: usize) -> Result<(), String> {
     let Broadcast { last, cpu } = pairs.broadcast(count)?;
     let each = cpu.as_secs_f64() * 1e6 / count as f64;
     println!("\none publication of {} bytes in each server:", ends::PUBLICATION);
-    println!("{count} deliveries, none lost and none repeated, the last after {last:.2?};");
+    println!("{count} deliveries, none lost, the last after {last:.2?};");
     println!(
         "{each:.2} µs of the servers' processor time for each, which are the first of their sockets"
     );

@@ -39,8 +39,9 @@ const READ_BUFFER: usize = 128 << 10;
 /// Where the read buffer begins: at a multiple of this many bytes. The system copies faster to there.
 const CACHE_LINE: usize = 64;
 
-/// What one connection is read in a turn: bytes. It holds most large messages, so that one that has
-/// arrived is served as a whole, and its buffer used again by the next.
+/// What one connection is read at a time, which is once a turn but where more is gathered: bytes. It
+/// holds most large messages, so that one that has arrived is served as a whole, and its buffer used again
+/// by the next.
 const READ_A_TURN: usize = 1 << 20;
 
 /// The turn's output is written early when it has grown to this many bytes.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// who have just spoken hear last: with fewer, no pause would bring their answers together.
 pub(super) const MANY: usize = 64;
 
-/// A turn that took less is over before anything could be gathered.
+/// A turn that took less is over before anything could be gathered: systems round a sleep up to some 60 µs.
 const LONG: Duration = Duration::from_micros(200);
 
 /// What of the last turn's time is waited at once, at most [`MAX_PAUSE`] of it.
@@ -21,6 +21,9 @@ const MAX_PAUSE: Duration = Duration::from_micros(500);
 
 /// Most pauses of a turn; each but the last has brought something.
 const MAX_PAUSES: u32 = 4;
+
+/// Publications that are enough for one write; more are not waited for, nor kept waiting.
+const ENOUGH: usize = 64;
 
 /// Whether a worker is fanning out at its limit, and so how long it waits for more to fan out.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ impl Patience {
 
     /// How long to wait for more than these publications; `None` once they are to leave.
     pub(super) fn pause(&mut self, publications: usize) -> Option<Duration> {
-        if publications <= self.waited || self.pauses == MAX_PAUSES {
+        if publications <= self.waited || publications >= ENOUGH || self.pauses == MAX_PAUSES {
             return None;
         }
         self.waited = publications;
@@ -104,6 +107,7 @@ mod tests {
         assert_eq!(patience.pause(0), None, "nothing is to leave");
         assert_eq!(patience.pause(2), Some(Duration::from_micros(250)));
         assert_eq!(patience.pause(2), None, "no more came");
+        assert_eq!(patience.pause(ENOUGH), None, "that is enough");
 
         // A turn without deliveries leaves the last fan-out what it was.
         patience.turned(ended, 0, || unreachable!());
