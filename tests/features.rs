@@ -19,6 +19,8 @@ mod messages;
 mod pages;
 #[path = "features/routing.rs"]
 mod routing;
+#[path = "support/services.rs"]
+mod services;
 #[cfg(feature = "json")]
 #[path = "features/values.rs"]
 mod values;
@@ -33,33 +35,12 @@ use chinwag::{
     Service, Session, session,
     testing::{self, Client},
 };
+use services::{Does, Echo, echo};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Where a server has a service, and where a session that does the same.
 const FACES: [&str; 2] = ["/service", "/session"];
-
-/// Echoes.
-struct Echo;
-
-impl Service for Echo {
-    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        peer.send(message).ok();
-    }
-}
-
-fn echo() -> ServerBuilder {
-    Server::builder().service("/echo", |_: &Request<'_>| Echo)
-}
-
-/// Answers messages by calling a closure.
-struct Does<F>(F);
-
-impl<F: FnMut(&mut Peer<'_>, Message<'_>)> Service for Does<F> {
-    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        (self.0)(peer, message);
-    }
-}
 
 /// A server with a service at `/service` that answers messages by calling `does`.
 fn does<F>(does: F) -> ServerBuilder

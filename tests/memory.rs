@@ -25,6 +25,8 @@ mod lag;
 mod limits;
 #[path = "memory/opening.rs"]
 mod opening;
+#[path = "support/services.rs"]
+mod services;
 #[path = "memory/sessions.rs"]
 mod sessions;
 #[path = "memory/topics.rs"]
@@ -32,34 +34,14 @@ mod topics;
 
 use std::time::Duration;
 
-use chinwag::{Message, Peer, Request, Server, ServerBuilder, Service, testing::Client};
+use chinwag::testing::Client;
+use services::{Does, Echo, echo};
 use support::frames;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Deadlines are rounded up to this much.
 const TICK: Duration = Duration::from_millis(50);
-
-struct Echo;
-
-impl Service for Echo {
-    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        peer.send(message).ok();
-    }
-}
-
-fn echo() -> ServerBuilder {
-    Server::builder().service("/echo", |_: &Request<'_>| Echo)
-}
-
-/// Answers messages by calling a closure.
-struct Does<F>(F);
-
-impl<F: FnMut(&mut Peer<'_>, Message<'_>)> Service for Does<F> {
-    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
-        (self.0)(peer, message);
-    }
-}
 
 /// What comes when `wire` is sent in one piece, up to the end of TCP: first bytes of frames, and
 /// payloads.

@@ -312,9 +312,7 @@ impl Payload<'_> {
             Self::Owned(buffer) => prepend(header, &mut buffer.bytes, &mut buffer.start),
         }
     }
-}
 
-impl Payload<'_> {
     /// As [`into_owned`](Self::into_owned), in a buffer of the `pool`'s.
     pub fn into_owned_in(self, pool: &mut Pool) -> Payload<'static> {
         Payload::Owned(match self {
