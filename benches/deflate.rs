@@ -32,9 +32,9 @@ const MESSAGES: [(usize, usize); 3] = [(128, 2_000), (1 << 10, 1_000), (16 << 10
 fn main() {
     println!("| level | memory level | window | takeover | 128 B | 1 KiB | 16 KiB | memory |");
     println!("|---|---|---|---|---|---|---|---|");
-    let grades = [(9, 1), (10, 3), (11, 4), (12, 5), (13, 6), (15, 8), (15, 9)];
-    let levels = [1, 3, 6, 9].map(|level| (level, 12, 5));
-    let rows = grades.map(|(bits, mem_level)| (6, bits, mem_level)).into_iter().chain(levels);
+    let grades = [(9, 1), (10, 3), (11, 4), (12, 5), (12, 6), (13, 6), (15, 8), (15, 9)];
+    let levels = [1, 2, 4, 6, 9].map(|level| (level, 12, 6));
+    let rows = grades.map(|(bits, mem_level)| (3, bits, mem_level)).into_iter().chain(levels);
     for takeover in [false, true] {
         for (level, bits, mem_level) in rows.clone() {
             row(&Deflate { level, mem_level, ..Deflate::default() }, bits, takeover);
@@ -46,12 +46,15 @@ fn main() {
     drop(inflater);
 
     println!("one message by its length, otherwise by default:\n");
-    println!("| length | once | with takeover |\n|---|---|---|");
-    for len in [16, 32, 48, 64, 96, 128, 192, 256] {
-        let [once, takeover] = [false, true].map(|takeover| {
-            measure(&Deflate::default(), 12, takeover, &messages(len, 2_000)).to_string()
+    println!("| length | once, level 1 | once | with takeover |\n|---|---|---|---|");
+    for len in [32, 64, 96, 128, 192, 256, 384, 512] {
+        let kinds =
+            [(1, false), (Deflate::default().level, false), (Deflate::default().level, true)];
+        let [quick, once, takeover] = kinds.map(|(level, takeover)| {
+            let settings = Deflate { level, ..Deflate::default() };
+            measure(&settings, 12, takeover, &messages(len, 2_000)).to_string()
         });
-        println!("| {len} B | {once} | {takeover} |");
+        println!("| {len} B | {quick} | {once} | {takeover} |");
     }
 }
 

@@ -165,9 +165,15 @@ pub fn frame(opcode: Opcode, rsv: Rsv, payload: &[u8]) -> Vec<u8> {
 pub const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// What compression is offered: no context is kept, so that a message compressed once can be sent again
-/// and again; windows are the server's choice.
+/// and again; windows are the server's choice. The level is that of browsers, which have zlib's default.
 pub fn offered() -> Deflate {
-    Deflate { server_window_bits: 15, client_window_bits: 15, ..Deflate::default() }
+    Deflate {
+        level: 6,
+        quick_below: 0,
+        server_window_bits: 15,
+        client_window_bits: 15,
+        ..Deflate::default()
+    }
 }
 
 /// The compressed form of `payload` for a window of `window_bits`.

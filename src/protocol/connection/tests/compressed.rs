@@ -547,11 +547,12 @@ proptest! {
         (level, mem_level) in (1..=9u8, 1..=9u8),
         (server_window_bits, client_window_bits) in (9..=15u8, 9..=15u8),
         (server_takeover, client_takeover) in (any::<bool>(), any::<bool>()),
-        min_len in select(vec![0, 1, 64, 1000]),
+        (min_len, quick_below) in (select(vec![0, 1, 64, 1000]), select(vec![0, 256, 10_000])),
         messages in vec((select(ROLES.to_vec()), payload(), 1..3000usize), 1..12),
     ) {
         let deflate = Deflate {
             level,
+            quick_below,
             mem_level,
             server_window_bits,
             client_window_bits,

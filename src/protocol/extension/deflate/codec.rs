@@ -19,6 +19,9 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// [`TAIL`], and an empty final block: it is the end of a stream that was between two blocks.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
+/// The level with codes that need no table (RFC 1951 §3.2.6).
+const QUICKEST: u8 = 1;
+
 /// Most bytes inflated in one step, so that each is in the cache still when its UTF-8 is checked.
 const STEP: usize = 16 << 10;
 
@@ -48,18 +51,27 @@ impl Config {
     fn new(window_bits: u8, settings: &Deflate) -> Self {
         Self { window_bits, level: settings.level, mem_level: settings.mem_level }
     }
+
+    /// For a message of `len` bytes that refers to no other.
+    fn alone(window_bits: u8, settings: &Deflate, len: usize) -> Self {
+        let config = Self::new(window_bits, settings);
+        if len < settings.quick_below { Self { level: QUICKEST, ..config } } else { config }
+    }
 }
 
 impl Compressor {
     /// A compressor with a window of `window_bits` (9 to 15), and the level and memory level of
     /// `settings`, which are legal.
     pub fn new(window_bits: u8, settings: &Deflate) -> Self {
-        let config = Config::new(window_bits, settings);
+        Self::with_config(Config::new(window_bits, settings))
+    }
+
+    fn with_config(config: Config) -> Self {
         let stream = zlib_rs::Deflate::new_with_config(DeflateConfig {
             level: config.level.into(),
             method: Method::Deflated,
             // Negative: without a header (RFC 1951).
-            window_bits: -i32::from(window_bits),
+            window_bits: -i32::from(config.window_bits),
             mem_level: config.mem_level.into(),
             strategy: Strategy::Default,
         });
@@ -391,7 +403,8 @@ impl Direction {
                 .compress(payload, compressed);
             return Some(compressed);
         }
-        let compressor = borrow(compressors, self.window_bits, settings);
+        let config = Config::alone(self.window_bits, settings, payload.len());
+        let compressor = borrow(compressors, config);
         compressor.compress(payload, compressed);
         compressor.reset();
         (compressed.len() < payload.len()).then_some(compressed)
@@ -399,15 +412,10 @@ impl Direction {
 }
 
 /// The compressor of that kind, made where there is none.
-fn borrow<'c>(
-    compressors: &'c mut Vec<Compressor>,
-    window_bits: u8,
-    settings: &Deflate,
-) -> &'c mut Compressor {
-    let config = Config::new(window_bits, settings);
+fn borrow(compressors: &mut Vec<Compressor>, config: Config) -> &mut Compressor {
     let at = compressors.iter().position(|spare| spare.config == config).unwrap_or_else(|| {
         compressors.truncate(MAX_SPARE - 1);
-        compressors.push(Compressor::new(window_bits, settings));
+        compressors.push(Compressor::with_config(config));
         compressors.len() - 1
     });
     // The one in use is the last to be given up.

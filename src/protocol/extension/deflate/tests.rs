@@ -481,6 +481,51 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// How the first block of a compressed message is coded (RFC 1951 §3.2.3).
+fn coding(message: &[u8]) -> &'static str {
+    match message[0] >> 1 & 3 {
+        0 => "stored",
+        1 => "fixed codes",
+        2 => "codes of its own",
+        _ => "reserved",
+    }
+}
+
+#[test]
+fn only_short_messages_that_refer_to_no_other_are_compressed_quickly() {
+    // Of ten letters alone: codes of their own pay.
+    let digits: Vec<u8> = (1..=400u32).map(|n| b'0' + (n.pow(3) / 7 % 10) as u8).collect();
+    let (fixed, own) = ("fixed codes", "codes of its own");
+    let once = Deflate::default();
+    let takeover = Deflate { server_takeover: true, ..Deflate::default() };
+    let cases = [
+        (&once, 255, fixed),
+        (&once, 256, own),
+        (&Deflate { level: 9, ..once.clone() }, 255, fixed),
+        (&Deflate { quick_below: 0, ..once.clone() }, 255, own),
+        (&Deflate { quick_below: 300, ..once.clone() }, 299, fixed),
+        (&Deflate { level: 1, ..once.clone() }, 400, fixed),
+        (&takeover, 255, own),
+        // Left to topics: what goes to one alone refers to no other.
+        (&Deflate { for_topics: true, ..takeover.clone() }, 255, fixed),
+    ];
+    let mut codecs = Codecs::default();
+    for (settings, len, coded) in cases {
+        let direction = Agreed {
+            server_window_bits: 12,
+            client_window_bits: 12,
+            server_takeover: settings.server_takeover,
+            client_takeover: false,
+        }
+        .sent_by(crate::protocol::Role::Server);
+        let message =
+            direction.compress(Opcode::Text, &digits[..len], settings, &mut None, &mut codecs);
+        assert_eq!(message.map(coding), Some(coded), "{len} B, {settings:?}");
+        let inflated = inflate([message.unwrap_or_default()], b"", len);
+        assert_eq!(inflated.as_deref(), Ok(&digits[..len]), "{len} B, {settings:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
