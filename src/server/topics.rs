@@ -35,6 +35,9 @@ struct Local {
     /// Places in `members` that nobody has.
     free: Vec<u32>,
     waiting: Vec<Publication>,
+    /// The next batch begins with the last member. Each goes the other way than the one before: what the
+    /// members of its end have in the processor's caches is there still.
+    backwards: bool,
     /// The last offset that was published on this worker's own thread.
     last_own: u64,
 }
@@ -179,13 +182,15 @@ impl Topics {
                 joined: [const { None }; 18],
                 spare: mem::take(&mut self.spare),
             };
-            return Some(Batch { topic, members, news });
+            let backwards = local.backwards;
+            local.backwards = !backwards;
+            return Some(Batch { topic, members, backwards, news });
         }
         None
     }
 
     pub(super) fn give_back(&mut self, batch: Batch) {
-        let Batch { topic, members, news } = batch;
+        let Batch { topic, members, backwards: _, news } = batch;
         let News { mut publications, joined, mut spare } = news;
         spare.extend(joined.into_iter().flatten().map(|joined| joined.frames));
         spare.retain(|frames| frames.capacity() <= MAX_SPARE_JOINED);
@@ -202,6 +207,7 @@ impl Topics {
 pub(super) struct Batch {
     topic: TopicId,
     members: Vec<Option<Member>>,
+    backwards: bool,
     pub(super) news: News,
 }
 
@@ -215,7 +221,12 @@ impl Batch {
     /// counts as heard from now on.
     pub(super) fn members(&mut self) -> (impl Iterator<Item = (Key, u64)>, &mut News) {
         let last = self.news.last();
-        let behind = self.members.iter_mut().flatten().filter_map(move |member| {
+        let (forth, back) = match self.backwards {
+            false => (&mut self.members[..], &mut [][..]),
+            true => (&mut [][..], &mut self.members[..]),
+        };
+        let members = forth.iter_mut().chain(back.iter_mut().rev());
+        let behind = members.flatten().filter_map(move |member| {
             let heard = member.hear(last);
             (heard < last).then_some((member.key, heard))
         });
