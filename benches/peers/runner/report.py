@@ -27,9 +27,9 @@ HEAD = """# chinwag beside its peers
 
 Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
 Each server had one core and the load (`chinwag bench`) another; rounds: {rounds} (fewer with many
-connections), each server in turn in every round, {seconds} s a time; {load}. Figures are
-medians, and ratios medians of the ratios within a round. Figures are good for this machine and this
-hour only, ratios for longer; ± 0.05 is noise.
+connections, twice as many from 64 KiB on), each server in turn in every round, {seconds} s a time;
+{load}. Figures are medians, and ratios medians of the ratios within a round. Figures are good for this
+machine and this hour only, ratios for longer; ± 0.05 is noise.
 """
 
 def targets(judged):
