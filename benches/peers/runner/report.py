@@ -26,9 +26,8 @@ def markdown(facts, works, samples, failures):
 HEAD = """# chinwag beside its peers
 
 Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
-Each server had one core and the load (`chinwag bench`) another; rounds: {rounds} (fewer with many
-connections, twice as many from 64 KiB on), each server in turn in every round, {seconds} s a time;
-{load}. Figures are medians, and ratios medians of the ratios within a round. Figures are good for this
+Each server had one core and the load (`chinwag bench`) another; rounds: {rounds}, fewer for what
+takes long, more for what varies; each server in turn in every round, {seconds} s a time; {load}. Figures are medians, and ratios medians of the ratios within a round. Figures are good for this
 machine and this hour only, ratios for longer; ± 0.05 is noise.
 """
 

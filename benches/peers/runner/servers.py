@@ -26,7 +26,8 @@ PATIENCE = 10
 # What each is, and how it is set up where that is not the default.
 SETTINGS = {
     FLOOR: "parses nothing, answers with frames prepared beforehand: what the system calls cost",
-    CHINWAG: "`chinwag serve --workers 1 --log off`, /echo; in broadcast a `Topic`",
+    CHINWAG: "`chinwag serve --workers 1 --log off`, /echo; in broadcast a `Topic`; compressed: level 3, "
+    "below 256 bytes level 1",
     "bun": "`Bun.serve`, that is uWebSockets; `subscribe` and `publish`; compressed: `shared`",
     "fastwebsockets": "`FragmentCollector`, unconstrained; in broadcast behind a `BufWriter`",
     "sockudo-ws": "defaults, `feed` and `flush`; compressed: level 6, no takeover",
