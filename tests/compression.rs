@@ -95,6 +95,35 @@ fn with_takeover_a_connection_holds_at_most_210_kib() {
 }
 
 #[test]
+fn a_thread_keeps_two_compressors_for_each_window_and_no_more() {
+    // At the least, a compressor holds 134 KiB.
+    const ONE: isize = 134 << 10;
+    let short = "the same words ".repeat(10);
+    let long = short.repeat(10);
+    let mut pool = Pool::new(1 << 20);
+    let before = memory::held();
+    let [all, others] = [1, 2].map(|mem_level| {
+        for bits in 9..=15 {
+            let deflate = Deflate {
+                server_window_bits: bits,
+                client_window_bits: bits,
+                mem_level,
+                ..Deflate::default()
+            };
+            let offers = deflate.offers();
+            let mut pair = Pair::new(deflate, &offers);
+            std::mem::swap(&mut pair.pool, &mut pool);
+            pair.talk(&short);
+            pair.talk(&long);
+            std::mem::swap(&mut pair.pool, &mut pool);
+        }
+        memory::held() - before
+    });
+    assert!(all >= 14 * ONE, "{all}: one of each kind");
+    assert!(others - all < ONE, "{others} after {all}: as many of other kinds");
+}
+
+#[test]
 fn a_bomb_holds_no_more_than_its_limit_allows() {
     const LIMIT: usize = 1 << 20;
     for plain in [16 << 20, 64 << 20] {

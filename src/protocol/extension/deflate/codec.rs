@@ -325,7 +325,7 @@ impl Inflating {
             self.keep(output);
             takeover.get_or_insert_default().window = self.window;
         }
-        if pool.codecs.inflaters.len() < MAX_SPARE {
+        if pool.codecs.inflaters.len() < MAX_INFLATERS {
             pool.codecs.inflaters.push(self.inflater);
         }
     }
@@ -414,7 +414,7 @@ impl Direction {
 /// The compressor of that kind, made where there is none.
 fn borrow(compressors: &mut Vec<Compressor>, config: Config) -> &mut Compressor {
     let at = compressors.iter().position(|spare| spare.config == config).unwrap_or_else(|| {
-        compressors.truncate(MAX_SPARE - 1);
+        compressors.truncate(MAX_COMPRESSORS - 1);
         compressors.push(Compressor::with_config(config));
         compressors.len() - 1
     });
@@ -440,5 +440,9 @@ pub struct Codecs {
 /// Bytes of memory that a compressed message leaves to the next one.
 const MAX_SCRATCH: usize = 1 << 20;
 
-/// Compressors of different kinds, and inflaters, that a thread keeps.
-const MAX_SPARE: usize = 8;
+/// Compressors that a thread keeps: for each window one of the level that was asked for, and one for short
+/// messages.
+const MAX_COMPRESSORS: usize = 2 * 7;
+
+/// Inflaters that a thread keeps.
+const MAX_INFLATERS: usize = 8;

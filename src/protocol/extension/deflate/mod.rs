@@ -70,7 +70,8 @@ const MAX_BITS: u8 = 15;
 /// | 3 | 6 | 13 | yes | 27 %, 2.5 µs, 0.5 µs | 26 %, 9.2 µs, 2.6 µs | 24 %, 94 µs, 15 µs | 191 KiB |
 /// | 6 | 8 | 15 | yes | 22 %, 4.2 µs, 0.7 µs | 22 %, 27.4 µs, 2.7 µs | 19 %, 393 µs, 15 µs | 371 KiB |
 ///
-/// By the length of a message, with the other settings as they are by default:
+/// By the length of a message, with the other settings as they are by default; in bold what is chosen then
+/// for messages that refer to no other:
 ///
 /// | length | once, level 1 | once | with takeover |
 /// |---|---|---|---|
@@ -89,7 +90,7 @@ pub struct Deflate {
     pub level: u8,
     /// Bytes of payload below which a message that refers to no other is compressed at level 1,
     /// whatever [`level`](Self::level) says: a table of codes made for so short a message takes twice
-    /// as long as all the rest, and saves some twenty bytes. Default 256; 0 for none.
+    /// as long as all the rest, and saves ten to thirty bytes. Default 256; 0 for none.
     pub quick_below: usize,
     /// Memory for the compressor beside its window: 1 (least) to 9 (most). Default 6.
     pub mem_level: u8,
