@@ -77,7 +77,7 @@ fn main() {
         let settings = TopicDeflate { window_bits, mem_level, ..settings.clone() };
         topic(&name, Kind::Cohort, &settings);
     }
-    let own = Deflate { server_takeover: true, ..Deflate::default() };
+    let own = Deflate { level: settings.level, server_takeover: true, ..Deflate::default() };
     for (window_bits, mem_level) in [(12, 5), (15, 8)] {
         let own = Deflate { mem_level, ..own.clone() };
         let before = memory::held();

@@ -32,11 +32,11 @@ const MESSAGES: [(usize, usize); 3] = [(128, 2_000), (1 << 10, 1_000), (16 << 10
 fn main() {
     println!("| level | memory level | window | takeover | 128 B | 1 KiB | 16 KiB | memory |");
     println!("|---|---|---|---|---|---|---|---|");
-    let grades = [(9, 1), (10, 3), (11, 4), (12, 5), (12, 6), (13, 6), (15, 8), (15, 9)];
-    let levels = [1, 2, 4, 6, 9].map(|level| (level, 12, 6));
-    let rows = grades.map(|(bits, mem_level)| (3, bits, mem_level)).into_iter().chain(levels);
+    let levels = [1, 2, 3, 6, 9].map(|level| (level, 12, 6));
+    let grades = [(9, 1), (10, 3), (12, 5), (13, 6), (15, 8)].map(|(bits, grade)| (3, bits, grade));
+    let small = [(6, 13, 6), (6, 15, 8)];
     for takeover in [false, true] {
-        for (level, bits, mem_level) in rows.clone() {
+        for &(level, bits, mem_level) in levels.iter().chain(&grades).chain(&small) {
             row(&Deflate { level, mem_level, ..Deflate::default() }, bits, takeover);
         }
     }

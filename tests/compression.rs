@@ -98,6 +98,14 @@ fn with_takeover_a_connection_holds_at_most_210_kib() {
 fn a_thread_keeps_two_compressors_for_each_window_and_no_more() {
     // At the least, a compressor holds 134 KiB.
     const ONE: isize = 134 << 10;
+    let kinds = (9..=15).flat_map(|bits| [1, 3].map(|level| (bits, level)));
+    let before = memory::held();
+    let compressors = Vec::from_iter(kinds.map(|(bits, level)| {
+        Compressor::new(bits, &Deflate { level, mem_level: 1, ..Deflate::default() })
+    }));
+    let expected = memory::held() - before;
+    drop(compressors);
+
     let short = "the same words ".repeat(10);
     let long = short.repeat(10);
     let mut pool = Pool::new(1 << 20);
@@ -119,7 +127,8 @@ fn a_thread_keeps_two_compressors_for_each_window_and_no_more() {
         }
         memory::held() - before
     });
-    assert!(all >= 14 * ONE, "{all}: one of each kind");
+    assert!(all >= expected, "{all}: one of each kind");
+    assert!(all - expected < ONE, "{all} instead of {expected}: and no more");
     assert!(others - all < ONE, "{others} after {all}: as many of other kinds");
 }
 

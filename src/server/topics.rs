@@ -35,8 +35,8 @@ struct Local {
     /// Places in `members` that nobody has.
     free: Vec<u32>,
     waiting: Vec<Publication>,
-    /// The next batch begins with the last member. Each goes the other way than the one before: what the
-    /// members of its end have in the processor's caches is there still.
+    /// Whether the next batch goes from the last member to the first. Batches take turns, as those who
+    /// were served last are in the processor's caches still.
     backwards: bool,
     /// The last offset that was published on this worker's own thread.
     last_own: u64,
@@ -221,12 +221,11 @@ impl Batch {
     /// counts as heard from now on.
     pub(super) fn members(&mut self) -> (impl Iterator<Item = (Key, u64)>, &mut News) {
         let last = self.news.last();
-        let (forth, back) = match self.backwards {
-            false => (&mut self.members[..], &mut [][..]),
-            true => (&mut [][..], &mut self.members[..]),
-        };
-        let members = forth.iter_mut().chain(back.iter_mut().rev());
-        let behind = members.flatten().filter_map(move |member| {
+        let (members, backwards) = (&mut self.members[..], self.backwards);
+        let count = members.len();
+        let behind = (0..count).filter_map(move |turn| {
+            let place = if backwards { count - 1 - turn } else { turn };
+            let member = members[place].as_mut()?;
             let heard = member.hear(last);
             (heard < last).then_some((member.key, heard))
         });

@@ -204,7 +204,7 @@ mod tests {
     fn who_has_heard_first_hears_last_the_next_time() {
         let (forth, back) = ([0, 1, 2], [2, 1, 0]);
         assert_eq!(orders_among(3, &[]), [forth, back, forth].map(Vec::from));
-        assert_eq!(orders_among(MANY, &[0])[1..], [vec![2, 1, 0], vec![1, 2, 0]]);
+        assert_eq!(orders_among(MANY, &[2]), [[0, 1, 2], [1, 0, 2], [0, 1, 2]].map(Vec::from));
     }
 
     /// In which order the first three of so many members hear three times, as some of them speak and one

@@ -26,10 +26,13 @@ def markdown(facts, works, samples, failures):
 HEAD = """# chinwag beside its peers
 
 Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
-Each server had one core and the load (`chinwag bench`) another; rounds: {rounds}, fewer for what
-takes long, more for what varies; each server in turn in every round, {seconds} s a time; {load}. Figures are medians, and ratios medians of the ratios within a round. Figures are good for this
-machine and this hour only, ratios for longer; ± 0.05 is noise.
+Each server had one core and the load (`chinwag bench`) another; rounds: {rounds}, fewer for
+what takes long, more for what varies; each server in turn in every round, {seconds} s a time;
+{load}. Figures are medians, and ratios medians of the ratios within a round.
+Figures are good for this machine and this hour only, ratios for longer; of small echoes ± 0.05 is
+noise, of large and many things up to a quarter.
 """
+
 
 def targets(judged):
     yield "| work | target | found | |"

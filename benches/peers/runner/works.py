@@ -40,7 +40,7 @@ class Work:
     serves: str = "echo"
     deflate: bool = False
     # Of the rounds that were asked for. Those that take long have fewer. Those that just fit into the
-    # processor's caches have more: where memory comes to lie there makes a quarter of the time.
+    # processor's caches have more: by where their memory happens to lie they take up to a quarter longer.
     rounds: float = 1.0
 
     @property

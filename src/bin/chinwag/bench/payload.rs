@@ -165,11 +165,12 @@ pub fn frame(opcode: Opcode, rsv: Rsv, payload: &[u8]) -> Vec<u8> {
 pub const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// What compression is offered: no context is kept, so that a message compressed once can be sent again
-/// and again; windows are the server's choice. The level is that of browsers, which have zlib's default.
+/// and again; windows are the server's choice. Levels are zlib's defaults, as browsers have them.
 pub fn offered() -> Deflate {
     Deflate {
         level: 6,
         quick_below: 0,
+        mem_level: 8,
         server_window_bits: 15,
         client_window_bits: 15,
         ..Deflate::default()

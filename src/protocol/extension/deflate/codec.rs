@@ -19,7 +19,7 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// [`TAIL`], and an empty final block: it is the end of a stream that was between two blocks.
 const END: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 
-/// The level with codes that need no table (RFC 1951 §3.2.6).
+/// The level that uses the fixed codes, for which no table is made (RFC 1951 §3.2.6).
 const QUICKEST: u8 = 1;
 
 /// Most bytes inflated in one step, so that each is in the cache still when its UTF-8 is checked.
@@ -440,8 +440,8 @@ pub struct Codecs {
 /// Bytes of memory that a compressed message leaves to the next one.
 const MAX_SCRATCH: usize = 1 << 20;
 
-/// Compressors that a thread keeps: for each window one of the level that was asked for, and one for short
-/// messages.
+/// Compressors that a thread keeps. For one setting that is enough: for each window one of its level, and
+/// one for short messages.
 const MAX_COMPRESSORS: usize = 2 * 7;
 
 /// Inflaters that a thread keeps.

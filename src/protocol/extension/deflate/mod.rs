@@ -47,10 +47,12 @@ const MAX_BITS: u8 = 15;
 /// # What the settings cost and save
 ///
 /// Messages of a chat as JSON: the size of the plain one, the time to compress and the time to inflate a
-/// message; and what a compressor holds. An inflater holds 46 KiB. Without takeover a worker has a few
-/// of them for all its connections. With takeover each connection has a compressor of its own, and the
+/// message; and what a compressor holds. An inflater holds 46 KiB. Without takeover a worker has them
+/// for all its connections, at most 14 of the one and 8 of the other. With takeover each connection has a compressor of its own, and the
 /// window of what it received: 179 KiB by default, 207 KiB for a client that does not offer
 /// `client_max_window_bits`.
+///
+/// At the level that the row says, also below [`quick_below`](Self::quick_below):
 ///
 /// | level | memory level | window | takeover | 128 B | 1 KiB | 16 KiB | memory |
 /// |---|---|---|---|---|---|---|---|
@@ -85,12 +87,13 @@ const MAX_BITS: u8 = 15;
 /// Measured on two cores of a shared virtual machine by `cargo bench --bench deflate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deflate {
-    /// How hard to look for repetitions: 1 (fast) to 9 (small). Default 3, which takes 16 KiB in two
-    /// thirds of the time of 6 and leaves them a tenth to a fifth larger.
+    /// How hard to look for repetitions: 1 (fast) to 9 (small). Default 3: it takes two thirds of the
+    /// time of 6 to compress 16 KiB, to a tenth or a fifth more bytes.
     pub level: u8,
-    /// Bytes of payload below which a message that refers to no other is compressed at level 1,
-    /// whatever [`level`](Self::level) says: a table of codes made for so short a message takes twice
-    /// as long as all the rest, and saves ten to thirty bytes. Default 256; 0 for none.
+    /// Bytes of payload below which what is sent to one connection, and refers to no message before it,
+    /// is compressed at level 1, whatever [`level`](Self::level) says. A table of codes made for so short
+    /// a message takes twice as long as all the rest. It saves ten to thirty bytes of chat, but nearly
+    /// half of what is all numbers: 0, for none, is better there. Default 256.
     pub quick_below: usize,
     /// Memory for the compressor beside its window: 1 (least) to 9 (most). Default 6.
     pub mem_level: u8,
@@ -124,7 +127,7 @@ pub struct Deflate {
     /// ```
     pub compress_if: Option<Condition>,
     /// Whether connections in raw mode take part. Default no. In one that does, frames come up with
-    /// their payload inflated, and what is sent is compressed fragment by fragment.
+    /// their payload inflated; a message sent in one frame is compressed, fragments go out plain.
     pub raw: bool,
     /// Most connections of a server that are granted takeover at once, on all of its routes. Default
     /// 1,000. Later ones are compressed without.
