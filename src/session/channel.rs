@@ -296,10 +296,9 @@ impl<U: Unit> Channel<U> {
     pub(super) fn run<T>(&self, poll: impl FnOnce() -> T, peer: &mut Peer<'_>) -> T {
         let was_called = self.is_called.replace(true);
         let done = poll();
-        for _ in 0..MAX_ROUNDS {
-            if !self.wants_call() {
-                break;
-            }
+        let mut rounds = 0;
+        while rounds < MAX_ROUNDS && self.wants_call() {
+            rounds += 1;
             let somebody_waits = !self.waiting.borrow().is_empty();
             if somebody_waits {
                 self.tasks.run_woken_by(|| self.obey(peer));
@@ -308,7 +307,7 @@ impl<U: Unit> Channel<U> {
             }
         }
         self.is_called.set(was_called);
-        if self.wants_call() {
+        if rounds == MAX_ROUNDS && self.wants_call() {
             self.call();
         }
         done
@@ -358,10 +357,16 @@ impl<U: Unit> Channel<U> {
         }
     }
 
+    #[inline]
     fn wake_waiting(&self) {
         if !self.waiting.borrow().is_empty() {
-            self.waiting.take().into_iter().for_each(|(_, waker)| waker.wake());
+            self.wake_all();
         }
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        self.waiting.take().into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
