@@ -75,7 +75,7 @@ CHARTS = {
     ),
     "deflate": (
         "Compressed echo: processor time of the server a message",
-        f"JSON, chinwag at level 3 and quick below 256 bytes, others at level 6; µs; {LESS}",
+        f"JSON, chinwag at level 3, others at level 6; µs; {LESS}",
         ["deflate-128", "deflate-1024", "deflate-16384"],
         each("cpu"),
         lambda size: f"{size:.1f} µs",

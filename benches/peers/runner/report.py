@@ -49,7 +49,7 @@ def table(works, samples, cell):
     named = {name for work in works for name in samples[work.name]}
     names = [name for name in dict.fromkeys([*ALL, *OURS]) if name in named]
     yield "| | " + " | ".join(names) + " |"
-    yield "|---" * (len(names) + 1) + "|"
+    yield "|---" + "|--:" * len(names) + "|"
     for work in works:
         taken = samples[work.name]
         cells = [cell(taken, name) if name in taken else "" for name in names]
