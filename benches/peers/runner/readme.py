@@ -1,8 +1,9 @@
-"""The README's share of the results: figures only, each in the block that holds it."""
+"""The README's share of the results: the blocks of it that hold figures, each written anew."""
 
 import textwrap
 
-from .report import memory
+from .report import NOISE, memory, section_table
+from .servers import Failure
 from .targets import verdicts
 from .works import CHINWAG, PEERS
 
@@ -13,12 +14,12 @@ WIDTH = 118
 NAMES = {"bun": "Bun", "ws": "npm `ws`"}
 
 
-def refreshed(readme, page, facts, works, samples):
-    """The README with what a whole run has found: its tables, and the sentences that hold figures."""
+def refreshed(readme, facts, works, samples):
+    """The README with what a whole run has found."""
     blocks = readme.split("\n\n")
     judged = verdicts(works, samples)
-    replace(blocks, "| | floor |", below(page, "## Processor time of the server"))
-    replace(blocks, "| | chinwag |", below(page, "## Compressed"))
+    replace(blocks, "| | floor |", section_table("Processor time of the server", works, samples))
+    replace(blocks, "| | chinwag |", section_table("Compressed", works, samples))
     replace(blocks, "| work | wanted |", missed(judged))
     replace(blocks, "Measured on ", measured(facts))
     replace(blocks, "At rest a connection costs ", at_rest(samples, judged))
@@ -26,15 +27,11 @@ def refreshed(readme, page, facts, works, samples):
 
 
 def replace(blocks, begins, block):
-    """Puts `block` in the place of the one that begins so, of which there is one."""
-    (at,) = [at for at, old in enumerate(blocks) if old.startswith(begins)]
-    blocks[at] = block
-
-
-def below(page, heading):
-    """The table of a section."""
-    section = page.split(heading, 1)[1]
-    return next(block for block in section.split("\n\n") if block.startswith("| | ")).rstrip()
+    """Puts `block` in the place of the one that begins so."""
+    found = [at for at, old in enumerate(blocks) if old.startswith(begins)]
+    if len(found) != 1:
+        raise Failure(f"README.md has {len(found)} blocks that begin with {begins!r}, and one is meant")
+    blocks[found[0]] = block
 
 
 def missed(judged):
@@ -48,7 +45,7 @@ def measured(facts):
         f"Measured on {facts['date'][:10]} on {facts['machine']}, with {facts['tools'].replace(';', ',')}, "
         f"{', '.join(versions)}; medians of {facts['rounds']} rounds, fewer for what takes long, more for what "
         "varies. The floor in µs a message or delivery, all others as multiples of it, in which less is better; "
-        "of small echoes a difference of 0.05 is noise, of large and many things up to a quarter:"
+        f"{NOISE}:"
     )
 
 

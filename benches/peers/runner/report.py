@@ -8,7 +8,7 @@ from .works import ALL, FLOOR, OURS
 
 def markdown(facts, works, samples, failures):
     """The whole page: how it was measured, verdicts, tables."""
-    parts = [HEAD.format(**facts)]
+    parts = [HEAD.format(noise=NOISE, **facts)]
     if failures:
         parts += ["What failed is left out:\n", *[f"- {line}" for line in failures], ""]
     # One short sample says nothing about a target.
@@ -16,12 +16,14 @@ def markdown(facts, works, samples, failures):
     if judged:
         parts += ["## Targets\n", *targets(judged)]
     for heading, note, names, cell in SECTIONS:
-        rows = [work for work in works if work.name.startswith(names)]
+        rows = rows_of(works, names)
         if rows:
             parts += [f"## {heading}\n", note, *table(rows, samples, cell)]
     parts += ["## Who was measured\n", *servers(facts, works)]
     return "\n".join(parts) + "\n"
 
+
+NOISE = "of small echoes a difference of 0.05 is noise, of large and many things up to a quarter"
 
 HEAD = """# chinwag beside its peers
 
@@ -29,8 +31,8 @@ Written by `benches/peers/run{arguments}` on {date}: {machine}. {tools}.
 Each server had one core and the load (`chinwag bench`) another; rounds: {rounds}, fewer for
 what takes long, more for what varies; each server in turn in every round, {seconds} s a time;
 {load}. Figures are medians, and ratios medians of the ratios within a round.
-Figures are good for this machine and this hour only, ratios for longer; of small echoes ± 0.05 is
-noise, of large and many things up to a quarter.
+Figures are good for this machine and this hour only, ratios for longer;
+{noise}.
 """
 
 
@@ -42,6 +44,16 @@ def targets(judged):
         yield f"| {verdict.work} | {verdict.target} | {verdict.found} | {met} |"
     met = sum(verdict.met for verdict in judged)
     yield f"\n{met} of {len(judged)} are met.\n"
+
+
+def rows_of(works, names):
+    return [work for work in works if work.name.startswith(names)]
+
+
+def section_table(heading, works, samples):
+    """The table of one section alone."""
+    ((names, cell),) = [(names, cell) for head, _, names, cell in SECTIONS if head == heading]
+    return "\n".join(table(rows_of(works, names), samples, cell)).rstrip()
 
 
 def table(works, samples, cell):

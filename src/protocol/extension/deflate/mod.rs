@@ -47,10 +47,10 @@ const MAX_BITS: u8 = 15;
 /// # What the settings cost and save
 ///
 /// Messages of a chat as JSON: the size of the plain one, the time to compress and the time to inflate a
-/// message; and what a compressor holds. An inflater holds 46 KiB. Without takeover a worker has them
-/// for all its connections, at most 14 of the one and 8 of the other. With takeover each connection has a compressor of its own, and the
-/// window of what it received: 179 KiB by default, 207 KiB for a client that does not offer
-/// `client_max_window_bits`.
+/// message; and what a compressor holds. An inflater holds 46 KiB. Without takeover a worker keeps at most
+/// 14 compressors and 8 inflaters for all its connections. With takeover each connection has a compressor
+/// of its own, and the window of what it received: 179 KiB by default, 207 KiB for a client that does not
+/// offer `client_max_window_bits`.
 ///
 /// At the level that the row says, also below [`quick_below`](Self::quick_below):
 ///
