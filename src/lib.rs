@@ -67,6 +67,8 @@ pub mod client;
 pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
+#[allow(dead_code, reason = "its callers come one by one")]
+mod guard;
 pub mod protocol;
 pub mod router;
 pub mod server;
