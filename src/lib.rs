@@ -74,8 +74,10 @@ pub mod router;
 pub mod server;
 pub mod service;
 pub mod session;
+mod mailbox;
 mod slab;
 pub mod testing;
+pub mod topic;
 pub mod web;
 
 pub use protocol::{

@@ -15,7 +15,7 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{counters::Counters, mailbox::Admission};
+use super::{Admission, counters::Counters};
 
 /// How long accepting pauses when the system has nothing to give.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -3,15 +3,9 @@
 //! Each question becomes output that is left with the worker, in the order in which the application asked
 //! and published.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, time::Instant};
 
-use super::{
-    context::Context,
-    hearing::Hearing,
-    peer::Link,
-    socket::Socket,
-    topics::{Hear, Subscription},
-};
+use super::{connection::Link, context::Context, socket::Socket};
 use crate::{
     protocol::{
         buffer::Payload,
@@ -22,140 +16,136 @@ use crate::{
         frame::{Frame, Opcode},
         message::Message,
     },
-    service::{Missed, Outgoing, PeerHandle, PeerId, Subscriber, Tasks, Topic},
-    slab::Key,
+    service::{Missed, Outgoing, PeerHandle, PeerId, Tasks, Topic},
+    topic::subscription::Subscriptions,
 };
 
 /// A connection lent to its application for one call.
 pub(super) struct Call<'a, S> {
     pub(super) link: &'a mut Link<S>,
     pub(super) context: &'a mut Context,
-    /// Where this connection's output begins in the worker's.
-    pub(super) start: usize,
+    /// Where this connection's output begins in the worker's, and behind which post it stays.
+    pub(super) pending: &'a mut Pending,
     /// One large message may leave at once, as nothing else is expected of the turn.
     pub(super) at_once: bool,
 }
 
+/// Output of a connection at the end of the worker's that is not left yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) start: usize,
+    /// The number of the post behind which it stays; 0 where there is none.
+    pub(super) after: u64,
+}
+
+impl Pending {
+    pub(super) fn new(context: &Context) -> Self {
+        Self { start: context.output.len(), after: 0 }
+    }
+
+    /// Something is about to be sent: it stays behind what was posted by this thread before, and what
+    /// was sent before that doesn't.
+    #[inline]
+    pub(super) fn follow<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
+        let after = link.follows(context);
+        if after != self.after {
+            self.leave(link, context);
+            self.after = after;
+        }
+    }
+
+    /// Leaves it for the end of the turn.
+    pub(super) fn leave<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
+        link.leave(self.start, self.after, context);
+        self.start = context.output.len();
+    }
+}
+
 impl<S: Socket> Call<'_, S> {
-    /// What was published before goes out before this call's next word: with `Hear::Own` what this call
-    /// has published itself. What other threads publish may come behind that, as a snapshot that is
-    /// sent after subscribing is to come first.
-    fn catch_up(&mut self, hear: Hear) {
-        if self.link.hearing.is_some() {
-            self.context.sort_mail();
-            self.hear(hear);
+    /// Before anything is sent: keeps the order, and the bound on what waits.
+    #[inline]
+    fn begin(&mut self) {
+        if self.link.is_over_bound() {
+            self.pending.leave(self.link, self.context);
+            self.link.keep_bound(self.context);
         }
-    }
-
-    /// Adds what waits for this connection's subscriptions, where it may stand now.
-    pub(super) fn hear(&mut self, hear: Hear) {
-        if self.link.connection.takes_published() {
-            self.add_news(hear, |_| true);
-        }
-    }
-
-    /// Adds what waits for those of this connection's subscriptions that are `meant`.
-    pub(super) fn add_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
-        let Some(hearing) = &self.link.hearing else { return };
-        if !self.context.topics.is_waiting() {
-            return;
-        }
-        if self.link.connection.frames_published() {
-            return self.frame_news(hear, meant);
-        }
-        let mut ear = hearing.ear();
-        let mut waiting = Vec::new();
-        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
-            for publication in self.context.topics.hear(subscription, hear) {
-                let (kind, frame) = ear.hear(publication);
-                waiting.push(Arc::clone(frame));
-                self.context.compressed.count(kind);
-            }
-        }
-        if !waiting.is_empty() {
-            self.link.set_ear(ear);
-            let outbox = self.link.leave_in_outbox(self.start, self.context);
-            for frame in waiting {
-                outbox.push_shared(frame, 0);
-            }
-        }
-    }
-
-    /// The same for a connection whose extensions change its frames.
-    fn frame_news(&mut self, hear: Hear, meant: impl Fn(&Subscription) -> bool) {
-        let Link { connection, hearing: Some(hearing), .. } = &mut *self.link else { return };
-        let Context { topics, pool, output, .. } = &mut *self.context;
-        for subscription in hearing.subscriptions().iter().filter(|entry| meant(entry)) {
-            for publication in topics.hear(subscription, hear) {
-                let (opcode, payload) = publication.message();
-                // Where it fails, its Close is the last.
-                if connection.send_published(opcode, payload, pool, output).is_err() {
-                    return;
-                }
-            }
-        }
+        self.pending.follow(self.link, self.context);
     }
 
     /// Sends a payload that is not worth copying: from where it stands, where it may leave at once.
     #[inline(never)]
     fn send_large(&mut self, opcode: Opcode, payload: Payload<'_>) -> Result<(), SendError> {
-        let Self { link, context, start, at_once } = self;
+        let Self { link, context, pending, at_once } = self;
         let Context { pool, output, .. } = &mut **context;
         if *at_once
-            && link.is_flushed()
+            && pending.after == 0
+            && link.output.is_flushed()
             && link.connection.send_header(opcode, payload.len(), output)?
         {
             *at_once = false;
-            link.write_at_once(*start, payload, context);
+            link.write_at_once(pending.start, payload, context);
             return Ok(());
         }
         match payload {
-            Payload::Borrowed(_) | Payload::Lent(_) => {
-                link.connection.send_payload(opcode, &payload, pool, output)?
-            }
-            Payload::Owned(buffer) => {
+            Payload::Owned(buffer) if pending.after == 0 => {
                 let wire = link.connection.send_owned(opcode, buffer, pool, output)?;
-                let outbox = link.leave_in_outbox(*start, context);
+                let backlog = link.leave_in_backlog(pending.start, context);
                 if let Some(wire) = wire {
-                    outbox.push_owned(wire);
+                    backlog.push_owned(wire);
                 }
             }
+            payload => link.connection.send_payload(opcode, &payload, pool, output)?,
         }
         self.added();
         Ok(())
     }
 
     /// Something was added: where much waits it is written now rather than at the end of the turn.
+    #[inline]
     fn added(&mut self) {
-        let waiting = self.context.output.len() - self.start + self.link.backlog();
+        let waiting = self.buffered();
         if waiting > self.link.connection.settings().limits.pause_reading {
-            self.link.leave_in_outbox(self.start, self.context);
-            self.link.flush_outbox(self.context);
+            self.write_early();
         }
     }
 
-    /// Closes the connection where it does not keep up; nothing can be sent then.
-    fn check_pace(&mut self) {
-        if self.link.is_too_slow() && self.link.connection.state() == State::Open {
-            self.link.leave_in_outbox(self.start, self.context);
-            self.link.give_up_slow(self.context);
+    #[cold]
+    fn write_early(&mut self) {
+        let Self { link, context, pending, .. } = self;
+        if pending.after > 0 {
+            return pending.leave(link, context);
         }
+        link.leave_in_backlog(pending.start, context);
+        link.flush_backlog(context);
     }
 
-    /// The offset after which it hears `topic`, where it does.
-    fn hears(&self, topic: &Topic) -> Option<u64> {
-        Some(self.link.hearing.as_ref()?.find(topic)?.after())
+    fn add_subscription(
+        &mut self,
+        topic: &Topic,
+        after: Option<u64>,
+    ) -> Result<u64, Missed> {
+        let Self { link, context, .. } = self;
+        let state = link.encoding_state();
+        let encoding = state.encoding(topic);
+        let mailbox = &context.mailbox;
+        if let Some(subscriptions) = &mut link.subscriptions {
+            let join = || Ok((topic.join(mailbox, after, encoding)?, encoding));
+            if let Some(joined) = subscriptions.rejoin(topic, join) {
+                return joined;
+            }
+        }
+        let mut subscription = topic.subscribe(mailbox, after, encoding)?;
+        context.topics.insert(link.key, &mut subscription);
+        let after = subscription.after();
+        link.subscriptions
+            .get_or_insert_with(|| Box::new(Subscriptions::new(state)))
+            .add(subscription);
+        Ok(after)
     }
 
-    fn join(&self, topic: &Topic, after: Option<u64>) -> Result<Subscriber, Missed> {
-        let kind = self.link.ear().kind(topic);
-        topic.join(self.context.worker, &self.context.letterbox, after, kind)
-    }
-
-    fn add_subscription(&mut self, subscriber: Subscriber) {
-        let ear = self.link.ear();
-        let subscription = self.context.topics.subscribe(self.link.key, subscriber);
-        self.link.hearing.get_or_insert_with(|| Box::new(Hearing::new(ear))).add(subscription);
+    /// The offset after which it receives `topic`, where it does.
+    fn receives(&self, topic: &Topic) -> Option<u64> {
+        Some(self.link.subscriptions.as_ref()?.find(topic)?.after())
     }
 }
 
@@ -164,8 +154,7 @@ const LARGE: usize = 16 << 10;
 
 impl<S: Socket> Outgoing for Call<'_, S> {
     fn id(&self) -> PeerId {
-        let Key { slot, generation } = self.link.key;
-        PeerId { worker: self.context.worker, slot, generation }
+        self.link.id(self.context)
     }
 
     fn addr(&self) -> SocketAddr {
@@ -181,8 +170,7 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        self.check_pace();
-        self.catch_up(Hear::Own);
+        self.begin();
         let opcode = message.opcode();
         let payload = message.into_payload();
         if payload.len() >= LARGE {
@@ -198,8 +186,7 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn send_frame(&mut self, frame: Frame<'_>) -> Result<(), SendError> {
-        self.check_pace();
-        self.catch_up(Hear::Own);
+        self.begin();
         let now = self.context.now;
         let Context { pool, output, .. } = &mut *self.context;
         self.link.connection.send_frame(&frame, now, pool, output)?;
@@ -208,11 +195,24 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.link.connection.ping(payload, &mut self.context.output)
+        self.begin();
+        self.link.connection.ping(payload, &mut self.context.output)?;
+        self.added();
+        Ok(())
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        self.catch_up(Hear::All);
+        // What was published before, by whomever, goes out first.
+        let posted = self.context.mailbox.posted();
+        if self.link.is_posted_to() && self.link.connection.state() == State::Open {
+            self.pending.leave(self.link, self.context);
+            if posted > self.context.worked_off {
+                self.pending.after = posted;
+            } else {
+                self.link.deliver_published(self.context);
+                self.pending.start = self.context.output.len();
+            }
+        }
         let now = self.context.now;
         self.link.connection.close(code, reason, now, &mut self.context.output)
     }
@@ -222,40 +222,30 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn subscribe(&mut self, topic: &Topic) -> u64 {
-        if let Some(after) = self.hears(topic) {
-            return after;
+        match self.receives(topic) {
+            Some(after) => after,
+            None => self.add_subscription(topic, None).expect("any offset will do"),
         }
-        let subscriber = self.join(topic, None).expect("any offset will do");
-        let after = subscriber.after();
-        self.add_subscription(subscriber);
-        after
     }
 
     fn subscribe_after(&mut self, topic: &Topic, after: u64) -> Result<(), Missed> {
-        if self.hears(topic).is_some() {
-            return Ok(());
+        match self.receives(topic) {
+            Some(_) => Ok(()),
+            None => self.add_subscription(topic, Some(after)).map(drop),
         }
-        let subscriber = self.join(topic, Some(after))?;
-        self.add_subscription(subscriber);
-        Ok(())
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
-        // The last of this topic; a new one's news stay behind what this call has yet to say of it.
-        if self.link.connection.takes_published() && self.link.hearing.is_some() {
-            self.context.sort_mail();
-            self.add_news(Hear::All, |subscription| subscription.topic() == topic);
-        }
-        let Some(hearing) = &mut self.link.hearing else { return };
-        hearing.remove(topic, self.context);
-        if hearing.is_empty() {
-            self.link.hearing = None;
-        }
-        self.link.lend_window();
+        let Self { link, context, .. } = self;
+        let Some(subscriptions) = &mut link.subscriptions else { return };
+        // Raw mode: between fragments nothing is received, so nothing is waited for either.
+        subscriptions.leave(topic, &mut context.topics);
+        link.tidy_subscriptions(context);
     }
 
     fn missed(&mut self, topic: &Topic) -> u64 {
-        self.link.hearing.as_mut().map_or(0, |hearing| hearing.take_missed(topic))
+        let subscriptions = self.link.subscriptions.as_mut();
+        subscriptions.map_or(0, |subscriptions| subscriptions.take_missed(topic))
     }
 
     fn pause_reading(&mut self) {
@@ -271,14 +261,14 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn is_full(&self) -> bool {
-        self.link.full
+        self.link.output.is_full()
     }
 
     fn buffered(&self) -> usize {
-        self.context.output.len() - self.start + self.link.backlog()
+        self.context.output.len() - self.pending.start + self.link.output.backlog()
     }
 
     fn handle(&self) -> PeerHandle {
-        PeerHandle::new(self.id(), self.context.letterbox.clone())
+        self.link.handle(self.context)
     }
 }

@@ -1,20 +1,20 @@
-//! What the connections of a worker share for a turn: time, output, topics, timers, mail.
+//! What the connections of a worker share: time, buffers, topics, timers, mail, and the turn's work.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{
     Shared,
+    connection::{Link, Queued},
     counters::Counters,
-    mailbox::Mailbox,
-    outbox::Outbox,
-    peer::Deferred,
+    output::{Backlog, Deferred},
     timers::Timers,
-    topics::{Compressed, Topics},
 };
 use crate::{
+    mailbox::{Mail, Mailbox},
     protocol::buffer::Pool,
-    service::{Letter, Mailbox as Letterbox, Tasks},
+    service::Tasks,
     slab::Key,
+    topic::fanout::{Compressed, Topics},
 };
 
 /// Bytes of spare buffers that a worker keeps.
@@ -23,78 +23,84 @@ const MAX_SPARE: usize = 4 << 20;
 /// Memory for a turn's output that is kept for the next turn: bytes.
 const MAX_SPARE_OUTPUT: usize = 1 << 20;
 
-/// Most empty outboxes that a worker keeps.
-const MAX_SPARE_OUTBOXES: usize = 256;
+/// Most empty backlogs that a worker keeps.
+const MAX_SPARE_BACKLOGS: usize = 256;
+
+/// Items of mail for which an empty list keeps its memory.
+const MAX_SPARE_MAIL: usize = 4_096;
 
 /// What a connection's calls may touch of its worker.
 pub(super) struct Context {
-    pub(super) worker: u32,
     /// Read once a turn.
     pub(super) now: Instant,
-    /// Counts how often it was time to hand out publications. A byte a connection is enough to tell who was
-    /// read since: who was last read 256 rounds ago is taken for one, and only hears a moment later for it.
-    pub(super) round: u8,
     /// When this worker was made.
     start: Instant,
     pub(super) pool: Pool,
     /// The turn's output; `deferred` says what is whose.
     pub(super) output: Vec<u8>,
     pub(super) deferred: Vec<Deferred>,
-    /// Connections whose outbox is to be flushed.
-    pub(super) dirty: Vec<Key>,
+    /// Connections whose backlog is to be written.
+    pub(super) listed: Vec<Key>,
     /// Memory for the list of connections that a flush has touched.
     pub(super) flushed: Vec<Key>,
-    /// Connections to read on without a new edge.
-    pub(super) ready: Vec<Key>,
+    /// Connections with input, which have their share of the turn still.
+    pub(super) light: VecDeque<Key>,
+    /// Connections that have used up their share.
+    pub(super) heavy: VecDeque<Key>,
     /// Connections whose state has changed outside of their own call.
     pub(super) unsettled: Vec<Key>,
     /// Connections that are done: TCP ends once their last bytes have left.
     pub(super) ending: Vec<Key>,
     pub(super) topics: Topics,
-    /// Memory for the members of a topic that hear last, with the offsets up to which they have heard.
-    pub(super) speakers: Vec<(Key, u64)>,
     /// Sent since the counters were last told.
     pub(super) compressed: Compressed,
     pub(super) timers: Timers,
     pub(super) tasks: Tasks,
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) letterbox: Arc<dyn Letterbox>,
-    /// Letters taken from the mailbox, publications sorted out.
-    pub(super) letters: Vec<Letter>,
+    /// Mail taken from the mailbox and not yet worked off.
+    pub(super) mail: VecDeque<Mail>,
+    /// The number of the last item of mail that was worked off.
+    pub(super) worked_off: u64,
+    /// Connections that hold output behind a post, by its number.
+    pub(super) holding: VecDeque<(u64, Key)>,
     #[expect(
         clippy::vec_box,
         reason = "the box goes to a connection, which pays a pointer at rest"
     )]
-    outboxes: Vec<Box<Outbox>>,
+    backlogs: Vec<Box<Backlog>>,
     pub(super) counters: Arc<Counters>,
+    /// Units of work done by this worker.
+    work: u64,
+    /// Bytes that its connections hold of input that is not whole.
+    pub(super) unfinished: usize,
 }
 
 impl Context {
-    pub(super) fn new(worker: u32, shared: &Shared, now: Instant) -> Self {
-        let mailbox = Arc::clone(&shared.mailboxes[worker as usize]);
+    pub(super) fn new(mailbox: &Arc<Mailbox>, shared: &Shared, now: Instant) -> Self {
         Self {
-            worker,
             now,
-            round: 0,
             start: now,
             pool: Pool::new(MAX_SPARE),
             output: Vec::new(),
             deferred: Vec::new(),
-            dirty: Vec::new(),
+            listed: Vec::new(),
             flushed: Vec::new(),
-            ready: Vec::new(),
+            light: VecDeque::new(),
+            heavy: VecDeque::new(),
             unsettled: Vec::new(),
             ending: Vec::new(),
-            topics: Topics::new(),
-            speakers: Vec::new(),
+            topics: Topics::default(),
             compressed: Compressed::default(),
             timers: Timers::new(now),
-            tasks: Tasks::new(mailbox.clone(), now),
-            letterbox: mailbox.clone(),
-            mailbox,
-            letters: Vec::new(),
-            outboxes: Vec::new(),
+            tasks: Tasks::new(Arc::clone(mailbox), now),
+            mailbox: Arc::clone(mailbox),
+            mail: VecDeque::new(),
+            worked_off: 0,
+            holding: VecDeque::new(),
+            backlogs: Vec::new(),
             counters: Arc::clone(&shared.counters),
+            work: 0,
+            unfinished: 0,
         }
     }
 
@@ -105,27 +111,53 @@ impl Context {
 
     /// Whether there is something to do before any new event comes.
     pub(super) fn has_work(&self) -> bool {
-        !(self.ready.is_empty()
+        !(self.light.is_empty()
+            && self.heavy.is_empty()
             && self.deferred.is_empty()
-            && self.dirty.is_empty()
-            && self.letters.is_empty())
+            && self.listed.is_empty()
+            && self.unsettled.is_empty()
+            && self.mail.is_empty())
             || self.topics.is_waiting()
             || self.tasks.has_work()
+            || self.timers.next().is_some_and(|next| next <= self.now)
     }
 
-    /// Empties the mailbox: publications go to their topics, the rest waits for its place in the turn.
-    pub(super) fn sort_mail(&mut self) {
-        if self.mailbox.is_empty() {
+    /// Counts work: a unit is about what it takes to read and unmask a byte.
+    #[inline]
+    pub(super) fn spend(&mut self, units: u64) {
+        self.work += units;
+    }
+
+    /// Units of work done so far.
+    #[inline]
+    pub(super) fn work(&mut self) -> u64 {
+        self.work += self.pool.take_work();
+        self.work
+    }
+
+    /// Puts a connection on a list to be served, unless it is on one.
+    pub(super) fn enqueue<S>(&mut self, link: &mut Link<S>, queue: Queued) {
+        if link.queued != Queued::No {
             return;
         }
-        let new = self.letters.len();
-        self.mailbox.take(&mut self.letters);
-        let is_publication = |letter: &mut Letter| matches!(letter, Letter::Publication(_));
-        for letter in self.letters.extract_if(new.., is_publication) {
-            if let Letter::Publication(publication) = letter {
-                self.topics.take_in(publication);
-            }
+        link.queued = queue;
+        match queue {
+            Queued::No => {}
+            Queued::Light => self.light.push_back(link.key),
+            Queued::Heavy => self.heavy.push_back(link.key),
         }
+    }
+
+    /// The next item of mail, with its number.
+    pub(super) fn next_mail(&mut self) -> Option<(u64, Mail)> {
+        if self.mail.is_empty() && !self.mailbox.is_empty() {
+            self.mailbox.take(&mut self.mail);
+        }
+        let mail = self.mail.pop_front();
+        if mail.is_none() {
+            self.mail.shrink_to(MAX_SPARE_MAIL);
+        }
+        Some((self.worked_off + 1, mail?))
     }
 
     /// Tells the counters what was sent compressed.
@@ -145,17 +177,17 @@ impl Context {
         self.output.shrink_to(MAX_SPARE_OUTPUT);
     }
 
-    /// An empty outbox.
-    pub(super) fn new_outbox(&mut self) -> Box<Outbox> {
-        let mut outbox = self.outboxes.pop().unwrap_or_else(|| Box::new(Outbox::new(self.now)));
-        outbox.progress = self.now;
-        outbox
+    /// An empty backlog.
+    pub(super) fn new_backlog(&mut self) -> Box<Backlog> {
+        let mut backlog = self.backlogs.pop().unwrap_or_else(|| Box::new(Backlog::new(self.now)));
+        backlog.begin(self.now);
+        backlog
     }
 
-    /// Takes an emptied outbox back.
-    pub(super) fn put_outbox(&mut self, outbox: Box<Outbox>) {
-        if self.outboxes.len() < MAX_SPARE_OUTBOXES && outbox.is_small() {
-            self.outboxes.push(outbox);
+    /// Takes an emptied backlog back.
+    pub(super) fn put_backlog(&mut self, backlog: Box<Backlog>) {
+        if self.backlogs.len() < MAX_SPARE_BACKLOGS && backlog.is_small() {
+            self.backlogs.push(backlog);
         }
     }
 }
@@ -163,85 +195,11 @@ impl Context {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{
-        protocol::{close::CloseCode, message::Message},
-        server::mailbox,
-        service::{Errand, Full, Kind, PeerId, PublishError, Topic},
-    };
 
     /// A worker's context, and its mailbox.
     pub(in crate::server) fn context() -> (Context, Arc<Mailbox>) {
         let mailbox = Arc::new(Mailbox::new(|| ()));
-        let shared = Shared {
-            mailboxes: vec![Arc::clone(&mailbox)],
-            open: Vec::new(),
-            over_limit: Default::default(),
-            max_connections: 0,
-            counters: Default::default(),
-        };
-        (Context::new(0, &shared, Instant::now()), mailbox)
-    }
-
-    fn errand() -> Letter {
-        let id = PeerId { worker: 0, slot: 0, generation: 0 };
-        Letter::Errand(id, Errand::Close(CloseCode::NORMAL, "".into()))
-    }
-
-    /// Takes all letters out; gives how many they were.
-    fn letters(mailbox: &Mailbox) -> usize {
-        let mut letters = Vec::new();
-        mailbox.take(&mut letters);
-        letters.len()
-    }
-
-    #[test]
-    fn mail_that_a_call_has_taken_out_is_work() {
-        // The mailbox, which is empty then, wakes nobody for it any more.
-        let (mut context, mailbox) = context();
-        assert!(!context.has_work());
-        mailbox.post(errand()).unwrap();
-        context.sort_mail();
-        assert!(mailbox.is_empty() && context.has_work());
-
-        let (mut context, _mailbox) = self::context();
-        let topic = Topic::new();
-        let subscriber = topic.join(0, &context.letterbox, None, Kind::Plain).unwrap();
-        let key = Key { slot: 0, generation: 0 };
-        let _subscription = context.topics.subscribe(key, subscriber);
-        topic.publish("news").unwrap();
-        context.sort_mail();
-        assert!(context.letters.is_empty() && context.has_work());
-    }
-
-    #[test]
-    fn all_hear_a_publication_or_nobody_does() {
-        let (context, mailbox) = context();
-        let (other_context, other) = self::context();
-        let topic = Topic::new();
-        let _here = topic.join(0, &context.letterbox, None, Kind::Plain).unwrap();
-        let _there = topic.join(1, &other_context.letterbox, None, Kind::Plain).unwrap();
-        while other.post(errand()).is_ok() {}
-        assert_eq!(topic.publish("news"), Err(PublishError::Busy));
-        assert_eq!(topic.last_offset(), 0);
-        assert_eq!([letters(&mailbox), letters(&other)], [0, mailbox::MAX_LETTERS]);
-        assert_eq!(topic.publish("news"), Ok(1));
-        assert_eq!([letters(&mailbox), letters(&other)], [1, 1]);
-    }
-
-    #[test]
-    fn a_mailbox_is_bounded_in_bytes_and_takes_one_letter_of_any_size() {
-        let (_context, mailbox) = context();
-        let id = PeerId { worker: 0, slot: 0, generation: 0 };
-        let message = Message::from(vec![0; 40 << 20]);
-        let send =
-            |mailbox: &Mailbox| mailbox.post(Letter::Errand(id, Errand::Send(message.clone())));
-        assert_eq!(send(&mailbox), Ok(()));
-        assert_eq!(send(&mailbox), Err(Full));
-        mailbox.take(&mut Vec::new());
-        assert_eq!(send(&mailbox), Ok(()));
-        mailbox.take(&mut Vec::new());
-        let message = Message::from(vec![0; 65 << 20]);
-        assert_eq!(mailbox.post(Letter::Errand(id, Errand::Send(message))), Ok(()));
-        assert_eq!(mailbox.post(errand()), Err(Full));
+        let shared = Shared::new(vec![Arc::clone(&mailbox)], 0);
+        (Context::new(&mailbox, &shared, Instant::now()), mailbox)
     }
 }

@@ -13,48 +13,44 @@
 
 mod accept;
 mod addr;
-mod board;
 mod call;
 #[doc = include_str!("capacity.md")]
 pub mod capacity {}
+mod connection;
 mod context;
 mod counters;
-mod hearing;
-mod mailbox;
-mod outbox;
+mod output;
 mod patience;
-mod peer;
 mod serve;
 mod socket;
 mod timers;
-mod topics;
+mod turn;
 mod unbound;
 mod worker;
 
 use std::{
-    io,
+    io, mem,
     net::{SocketAddr, ToSocketAddrs},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use accept::Acceptor;
-use board::Job;
-pub use board::Readiness;
-use board::Switchboard;
+use accept::{Acceptor, Arrival};
 pub use counters::{Count, Counters};
-use mailbox::{Admission, Mailbox};
 use mio::{Poll, Waker, net::TcpListener};
 pub use socket::Socket;
 use socket2::{Domain, Type};
+pub use turn::Readiness;
+use turn::{Job, Reactor};
 pub use unbound::Unbound;
 use worker::{WAKER, Worker};
 
 use crate::{
+    mailbox::Mailbox,
     protocol::{
         connection::{Mode, Settings},
         extension::{Extensions, deflate::Deflate},
@@ -105,15 +101,31 @@ pub struct ServerBuilder {
 #[derive(Clone)]
 pub struct Stopper(Arc<Shared>);
 
+/// Whether a connection is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    /// It is.
+    Welcome,
+    /// It is over the limit: its request is answered with 503.
+    OverLimit,
+}
+
 /// What all workers of a server share.
 struct Shared {
-    mailboxes: Vec<Arc<Mailbox>>,
-    /// Connections each worker has.
-    open: Vec<AtomicUsize>,
+    workers: Vec<Place>,
     /// Connections over the limit.
     over_limit: AtomicUsize,
     max_connections: usize,
     counters: Arc<Counters>,
+}
+
+/// How a worker is reached.
+struct Place {
+    mailbox: Arc<Mailbox>,
+    /// Connections that it has.
+    open: AtomicUsize,
+    /// Connections that the worker which listens has for it. Their number has its own limit.
+    arrivals: Mutex<Vec<Arrival>>,
 }
 
 impl Server {
@@ -163,18 +175,18 @@ impl Server {
                 let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
                 let run = move || {
                     let _together = Together(stopper);
-                    let board =
-                        Switchboard::new(number, Arc::clone(routes), shared, Instant::now());
-                    Worker::new(number, poll, board, shared).run()
+                    let reactor =
+                        Reactor::new(number, Arc::clone(routes), shared, Instant::now());
+                    Worker::new(number, poll, reactor, shared).run()
                 };
                 let name = format!("chinwag-{number}");
                 threads.push(thread::Builder::new().name(name).spawn_scoped(scope, run)?);
                 Ok(())
             });
             let together = Together(stopper);
-            let mut board = Switchboard::new(number, routes.clone(), &shared, Instant::now());
-            board.set_jobs(jobs);
-            let mut first = Worker::new(number, poll, board, &shared);
+            let mut reactor = Reactor::new(number, routes.clone(), &shared, Instant::now());
+            reactor.set_jobs(jobs);
+            let mut first = Worker::new(number, poll, reactor, &shared);
             let mut result =
                 spawned.and_then(|()| first.listen(acceptor)).and_then(|()| first.run());
             drop(together);
@@ -184,7 +196,7 @@ impl Server {
             }
             // Connections that were handed to a worker at its very end, whose peers would wait as long
             // as a `Stopper` or a handle lives.
-            shared.mailboxes.iter().for_each(|mailbox| drop(mailbox.arrivals()));
+            shared.workers.iter().for_each(|place| drop(place.arrivals()));
             result
         })
     }
@@ -395,15 +407,33 @@ impl Stopper {
     /// waits, and [`Server::run`] returns when all have ended or 5 s have passed. Asking again changes
     /// nothing.
     pub fn stop(&self) {
-        self.0.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        self.0.workers.iter().for_each(|place| place.mailbox.stop());
+    }
+}
+
+impl Place {
+    /// Hands a connection over.
+    fn hand_over(&self, arrival: Arrival) {
+        self.lock().push(arrival);
+        self.mailbox.alert();
+    }
+
+    /// The connections that were handed over.
+    fn arrivals(&self) -> Vec<Arrival> {
+        mem::take(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shared {
     fn new(mailboxes: Vec<Arc<Mailbox>>, max_connections: usize) -> Self {
+        let place =
+            |mailbox| Place { mailbox, open: AtomicUsize::new(0), arrivals: Mutex::default() };
         Self {
-            open: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
-            mailboxes,
+            workers: mailboxes.into_iter().map(place).collect(),
             over_limit: AtomicUsize::new(0),
             max_connections,
             counters: Arc::default(),
@@ -412,11 +442,11 @@ impl Shared {
 
     /// The worker that the next connection goes to, and whether it is served; `None` where it is
     /// dropped.
-    fn place(&self) -> Option<(u32, Admission)> {
-        let load = |worker: &AtomicUsize| worker.load(Ordering::Relaxed);
-        let (worker, _) = (0..).zip(&self.open).min_by_key(|(_, open)| load(open))?;
-        if self.open.iter().map(load).sum::<usize>() < self.max_connections {
-            self.open[worker as usize].fetch_add(1, Ordering::Relaxed);
+    fn place(&self) -> Option<(usize, Admission)> {
+        let load = |place: &Place| place.open.load(Ordering::Relaxed);
+        let (worker, place) = (0..).zip(&self.workers).min_by_key(|(_, place)| load(place))?;
+        if self.workers.iter().map(load).sum::<usize>() < self.max_connections {
+            place.open.fetch_add(1, Ordering::Relaxed);
             self.counters.accepted.add(1);
             return Some((worker, Admission::Welcome));
         }
@@ -430,11 +460,11 @@ impl Shared {
     }
 
     /// A connection of `worker` has ended.
-    fn leave(&self, worker: u32, admission: Admission) {
+    fn leave(&self, worker: usize, admission: Admission) {
         let count = match admission {
             Admission::Welcome => {
                 self.counters.ended.add(1);
-                &self.open[worker as usize]
+                &self.workers[worker].open
             }
             Admission::OverLimit => &self.over_limit,
         };

@@ -7,38 +7,45 @@
 use std::{
     cell::Cell,
     mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
 };
 
 use super::{
-    call::Call,
+    Admission,
+    call::{Call, Pending},
+    connection::{Decision, Link, Peer, Stage},
     context::Context,
-    mailbox::Admission,
-    peer::{Decision, Link, Peer, Stage},
     socket::Socket,
-    topics::Hear,
 };
 use crate::{
+    guard::{Panicked, guard},
+    mailbox,
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
-        connection::{Event, Mode, State},
+        connection::{Event, State},
         handshake::{HandshakeError, HeadReader},
     },
     router::{self, Deciding, Opening, Routed, Routes, Verdict},
     service::{Answer, Outgoing, Peer as Lent, PeerId, Service, Tasks},
 };
 
-/// Most frames that one connection is served in a turn; the rest of what was read waits for the next.
-const FRAMES_A_TURN: usize = 256;
+/// Units of work that a call of the application counts for, and each delivery that it publishes: what they
+/// take at the least.
+const CALL: u64 = 512;
+
+/// Units of work for each byte inflated, as [`Pool::take_work`] counts them.
+///
+/// [`Pool::take_work`]: crate::protocol::buffer::Pool::take_work
+const INFLATED: u64 = 8;
+
+const DELIVERY: u64 = 512;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
 pub(super) struct Serving<'a, S: Socket> {
     link: &'a mut Link<S>,
     stage: &'a mut Stage,
     context: &'a mut Context,
-    /// Where this connection's output begins in the worker's.
-    start: usize,
+    pending: Pending,
     /// The event in hand is the last of what was read.
     is_last: bool,
 }
@@ -46,32 +53,34 @@ pub(super) struct Serving<'a, S: Socket> {
 impl<'a, S: Socket> Serving<'a, S> {
     pub(super) fn new(peer: &'a mut Peer<S>, context: &'a mut Context) -> Self {
         let Peer { link, stage } = peer;
-        let start = context.output.len();
-        Self { link, stage, context, start, is_last: false }
+        let pending = Pending::new(context);
+        Self { link, stage, context, pending, is_last: false }
     }
 
-    /// Serves `input`; gives how many bytes of its end are left for the next turn.
-    pub(super) fn input(&mut self, mut input: &mut [u8], routes: &Routes) -> usize {
+    /// Serves `input` until the worker has done `until` units of work; gives how many bytes of its end
+    /// are left for later.
+    pub(super) fn input(&mut self, mut input: &mut [u8], routes: &Routes, until: u64) -> usize {
         if let Stage::Opening(_) = self.stage {
             self.open(&mut input, routes);
         }
-        for _ in 0..FRAMES_A_TURN {
-            let Self { link, context, .. } = &mut *self;
-            let state = link.connection.state();
-            if !link.is_heard() || !state.receives() {
+        while self.link.is_heard() && self.link.connection.state().receives() {
+            let work = self.context.work();
+            if work >= until {
                 break;
             }
+            self.context.pool.set_inflate_allowance(((until - work) / INFLATED) as usize + 1);
+            let Self { link, context, pending, .. } = &mut *self;
+            // What is answered here, such as a Close, stays behind what was published before.
+            pending.follow(link, context);
             let (pool, output) = (&mut context.pool, &mut context.output);
-            let sent = output.len();
             match link.connection.receive(&mut input, context.now, pool, output) {
                 Some(event) => {
                     self.is_last = input.is_empty();
                     self.deliver(event);
                 }
-                None => {
-                    self.after_input(state, sent);
-                    break;
-                }
+                None if input.is_empty() => break,
+                // Its allowance is used up.
+                None => {}
             }
         }
         let is_kept = self.link.connection.state().receives() || self.is_deciding();
@@ -82,33 +91,11 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// that was read.
     pub(super) fn input_in_place(&mut self, len: usize, is_last: bool) {
         self.is_last = is_last;
-        let Self { link, context, .. } = &mut *self;
-        let (state, sent) = (link.connection.state(), context.output.len());
-        match link.connection.receive_in_place(len, context.now, &mut context.output) {
-            Some(event) => self.deliver(event),
-            None => self.after_input(state, sent),
-        }
-    }
-
-    /// No more events come of what was received in `before`. Where that has made the connection send
-    /// its Close, which is in the output from `sent` on, what was published before goes out first: a
-    /// peer that says a last word to its room and quits still hears it.
-    #[inline]
-    fn after_input(&mut self, before: State, sent: usize) {
-        let Link { connection, hearing, .. } = &*self.link;
-        if before == State::Open && connection.state() != State::Open && hearing.is_some() {
-            self.hear_before_close(sent);
-        }
-    }
-
-    #[cold]
-    fn hear_before_close(&mut self, close: usize) {
-        // In raw mode this may stand between fragments, where nothing else may (§5.4).
-        if self.link.connection.settings().mode == Mode::Messages {
-            let close = self.context.output.split_off(close);
-            self.context.sort_mail();
-            self.call_link(|call| call.add_news(Hear::All, |_| true));
-            self.context.output.extend(close);
+        let Self { link, context, pending, .. } = &mut *self;
+        pending.follow(link, context);
+        let event = link.connection.receive_in_place(len, context.now, &mut context.output);
+        if let Some(event) = event {
+            self.deliver(event);
         }
     }
 
@@ -130,8 +117,8 @@ impl<'a, S: Socket> Serving<'a, S> {
 
     /// Does something to the connection as its application could.
     pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_, S>) -> T) -> T {
-        let Self { link, context, start, .. } = self;
-        call(&mut Call { link, context, start: *start, at_once: false })
+        let Self { link, context, pending, .. } = self;
+        call(&mut Call { link, context, pending, at_once: false })
     }
 
     /// Answers a request that becomes no connection.
@@ -174,9 +161,10 @@ impl<'a, S: Socket> Serving<'a, S> {
             return;
         }
         let addr = self.link.addr();
-        match catch_unwind(AssertUnwindSafe(|| routes.route(&head, addr))) {
+        self.context.spend(CALL);
+        match guard(|| routes.route(&head, addr)) {
             Ok(routed) => self.settle(routed),
-            Err(_) => {
+            Err(Panicked) => {
                 self.context.counters.panics.add(1);
                 self.refuse_after_panic();
             }
@@ -259,21 +247,25 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// Calls the application; a panic of its closes this connection with 1011.
     #[inline]
     fn call(&mut self, tell: impl FnOnce(&mut dyn Service, &mut Lent<'_>)) {
-        let Self { link, stage, context, start, is_last } = self;
+        let Self { link, stage, context, pending, is_last } = self;
         let Stage::Serving(service) = stage else { return };
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            let mut call = Call { link, context, start: *start, at_once: *is_last };
+        let published = mailbox::deliveries_of_thread();
+        let told = guard(|| {
+            let mut call = Call { link, context, pending, at_once: *is_last };
             tell(&mut **service, &mut Lent::new(&mut call));
-        }));
+        });
+        let published = mailbox::deliveries_of_thread().wrapping_sub(published);
+        self.context.spend(CALL + published * DELIVERY);
         if told.is_err() {
             self.end_after_panic();
         }
     }
 
     #[cold]
-    fn end_after_panic(&mut self) {
-        let Self { link, context, .. } = self;
+    pub(super) fn end_after_panic(&mut self) {
+        let Self { link, context, pending, .. } = self;
         context.counters.panics.add(1);
+        pending.follow(link, context);
         log::error!("the service of {} panicked; its connection is closed", link.addr());
         let (code, text) = (CloseCode::INTERNAL_ERROR, "internal error");
         let now = context.now;
@@ -292,7 +284,7 @@ impl Drop for CallAtEnd {
 
 impl<S: Socket> Drop for Serving<'_, S> {
     fn drop(&mut self) {
-        self.link.leave(self.start, self.context);
+        self.pending.leave(self.link, self.context);
     }
 }
 
@@ -303,7 +295,7 @@ impl<S: Socket> Peer<S> {
             return;
         };
         if let Some(reason) = self.link.connection.close_reason()
-            && catch_unwind(AssertUnwindSafe(|| service.closed(reason))).is_err()
+            && guard(|| service.closed(reason)).is_err()
         {
             context.counters.panics.add(1);
             log::error!("the service of {} panicked at its end", self.link.addr());
@@ -313,7 +305,7 @@ impl<S: Socket> Peer<S> {
 }
 
 fn drop_quietly(service: Box<dyn Service>, context: &Context) {
-    if catch_unwind(AssertUnwindSafe(|| drop(service))).is_err() {
+    if guard(|| drop(service)).is_err() {
         context.counters.panics.add(1);
         log::error!("a service panicked while it was dropped");
     }

@@ -61,6 +61,13 @@ impl Timers {
         Some((Armed(NonZeroU64::new(tick)), keys))
     }
 
+    /// Takes entries of a tick back that nobody had the time to look at: they fire at once again.
+    pub(super) fn put_back(&mut self, armed: Armed, keys: Vec<Key>) {
+        if let Some(tick) = armed.0 {
+            self.due.entry(tick.get()).or_default().extend(keys);
+        }
+    }
+
     pub(super) fn give_back(&mut self, mut keys: Vec<Key>) {
         if self.spare.len() < 8 {
             keys.clear();

@@ -3,10 +3,9 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
 use super::{
-    Counters, Readiness, ServerBuilder, Shared, Socket, Stopper, board::Switchboard,
-    mailbox::Mailbox,
+    Counters, Readiness, ServerBuilder, Shared, Socket, Stopper, turn::Reactor,
 };
-use crate::{service::PeerId, slab::Key};
+use crate::{mailbox::Mailbox, service::PeerId, slab::Key};
 
 /// One worker without its poll, for simulations and measurements: the sockets are whatever implements
 /// [`Socket`], and whoever drives it says [what became of them](Self::wake), what time it is, and when
@@ -14,7 +13,7 @@ use crate::{service::PeerId, slab::Key};
 ///
 /// [`testing::Server`](crate::testing::Server) is this with clients at the other end.
 pub struct Unbound<S: Socket> {
-    board: Switchboard<S>,
+    reactor: Reactor<S>,
     shared: Arc<Shared>,
     /// A socket had news since the last turn.
     woken: bool,
@@ -24,53 +23,53 @@ impl<S: Socket> Unbound<S> {
     /// Takes a connection in and gives its name: `socket` is open to `addr`. `None` where it
     /// is dropped, as the server stops or has [too many](ServerBuilder::max_connections).
     pub fn connect(&mut self, socket: S, addr: SocketAddr) -> Option<PeerId> {
-        let (worker, admission) = self.shared.place()?;
-        let mut id = None;
-        self.board.welcome(socket, addr, admission, |_, Key { slot, generation }| {
+        let (_, admission) = self.shared.place()?;
+        let (worker, mut id) = (self.mailbox().worker(), None);
+        self.reactor.welcome(socket, addr, admission, |_, Key { slot, generation }| {
             id = Some(PeerId { worker, slot, generation });
             Ok(())
         });
         id
     }
 
-    /// There is news of a socket: it is read from, or written to, as the edge of a poll would have it.
-    pub fn wake(&mut self, peer: PeerId, news: Readiness) {
-        let _entered = self.board.enter();
-        self.board.wake(Key { slot: peer.slot, generation: peer.generation }, news);
+    /// Something has become of a socket: it is read from, or written to, as the edge of a poll would have it.
+    pub fn wake(&mut self, peer: PeerId, readiness: Readiness) {
+        let _entered = self.reactor.enter();
+        self.reactor.wake(Key { slot: peer.slot, generation: peer.generation }, readiness);
         self.woken = true;
     }
 
     /// Serves what sockets, other threads and the clock have brought since the last turn, and writes
     /// what came of it.
     pub fn turn(&mut self) {
-        let _entered = self.board.enter();
+        let _entered = self.reactor.enter();
         self.woken = false;
-        self.board.turn();
+        self.reactor.turn();
     }
 
     /// Whether a turn is due: a socket has had news, the time of something has come, or there is more to do.
     pub fn has_work(&self) -> bool {
         let mailbox = self.mailbox();
         self.woken
-            || self.board.has_work()
+            || self.reactor.has_work()
             || !mailbox.is_empty()
-            || mailbox.is_stopping() && !self.board.is_stopping()
+            || mailbox.is_stopping() && !self.reactor.is_stopping()
             || self.next_deadline().is_some_and(|next| next <= self.now())
     }
 
     /// The time of this turn.
     pub fn now(&self) -> Instant {
-        self.board.now()
+        self.reactor.now()
     }
 
     /// Moves the clock, which never goes back.
     pub fn set_now(&mut self, now: Instant) {
-        self.board.set_now(now);
+        self.reactor.set_now(now);
     }
 
     /// When there is something to do, if nothing happens before. Once it has stopped there is nothing.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.board.next_deadline().filter(|_| !self.has_stopped())
+        self.reactor.next_deadline().filter(|_| !self.has_stopped())
     }
 
     /// Stops it, from any thread.
@@ -80,7 +79,7 @@ impl<S: Socket> Unbound<S> {
 
     /// Whether it was stopped and every connection and task has ended.
     pub fn has_stopped(&self) -> bool {
-        self.board.has_stopped()
+        self.reactor.has_stopped()
     }
 
     /// What it counts.
@@ -91,7 +90,7 @@ impl<S: Socket> Unbound<S> {
     /// Has the waker called for the next letter of another thread, until [`wake_up`](Self::wake_up); gives
     /// whether none has come yet, so that this one may wait.
     pub fn fall_asleep(&self) -> bool {
-        self.mailbox().fall_asleep(self.board.is_stopping())
+        self.mailbox().fall_asleep(self.reactor.is_stopping())
     }
 
     /// Has the waker called no more.
@@ -100,7 +99,7 @@ impl<S: Socket> Unbound<S> {
     }
 
     fn mailbox(&self) -> &Mailbox {
-        &self.shared.mailboxes[0]
+        &self.shared.workers[0].mailbox
     }
 }
 
@@ -122,9 +121,9 @@ impl ServerBuilder {
             job.next = now + job.period;
         }
         let shared = Arc::new(Shared::new(vec![Arc::new(Mailbox::new(waker))], max_connections));
-        let mut board = Switchboard::new(0, routes, &shared, now);
-        board.set_jobs(jobs);
-        Ok(Unbound { board, shared, woken: false })
+        let mut reactor = Reactor::new(0, routes, &shared, now);
+        reactor.set_jobs(jobs);
+        Ok(Unbound { reactor, shared, woken: false })
     }
 }
 

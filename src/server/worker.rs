@@ -13,12 +13,11 @@ use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
 use super::{
     NODELAY_IS_INHERITED, Shared,
     accept::{Acceptor, Arrival},
-    board::{Readiness, Switchboard},
-    mailbox::Mailbox,
     patience::Patience,
     socket::Socket,
+    turn::{Reactor, Readiness},
 };
-use crate::slab::Key;
+use crate::{mailbox::Mailbox, slab::Key};
 
 /// Most connections accepted in a turn.
 const ACCEPTS_A_TURN: usize = 256;
@@ -31,9 +30,9 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// One thread, its poll and its connections.
 pub(super) struct Worker {
-    number: u32,
+    number: usize,
     poll: Poll,
-    board: Switchboard<TcpStream>,
+    reactor: Reactor<TcpStream>,
     shared: Arc<Shared>,
     acceptor: Option<Acceptor>,
     patience: Patience,
@@ -47,13 +46,14 @@ impl Socket for TcpStream {
 
 impl Worker {
     pub(super) fn new(
-        number: u32,
+        number: usize,
         poll: Poll,
-        board: Switchboard<TcpStream>,
+        mut reactor: Reactor<TcpStream>,
         shared: &Arc<Shared>,
     ) -> Self {
-        let patience = Patience::new(board.now());
-        Self { number, poll, board, shared: Arc::clone(shared), acceptor: None, patience }
+        reactor.set_clock(Instant::now);
+        let patience = Patience::new(reactor.now());
+        Self { number, poll, reactor, shared: Arc::clone(shared), acceptor: None, patience }
     }
 
     /// Has this worker accept for all.
@@ -68,16 +68,16 @@ impl Worker {
     /// # Errors
     /// Those of the system's poll.
     pub(super) fn run(&mut self) -> io::Result<()> {
-        let _entered = self.board.enter();
+        let _entered = self.reactor.enter();
         let mut events = Events::with_capacity(EVENTS);
-        while !self.board.has_stopped() {
+        while !self.reactor.has_stopped() {
             self.wait(&mut events)?;
             self.take_in(&events);
             self.accept();
             self.gather(&mut events)?;
-            self.board.turn();
-            self.patience.turned(self.board.now(), self.board.take_deliveries(), Instant::now);
-            if self.board.is_stopping() {
+            self.reactor.turn();
+            self.patience.turned(self.reactor.now(), self.reactor.take_deliveries(), Instant::now);
+            if self.reactor.is_stopping() {
                 self.acceptor = None;
             }
         }
@@ -85,12 +85,12 @@ impl Worker {
     }
 
     fn mailbox(&self) -> &Mailbox {
-        &self.shared.mailboxes[self.number as usize]
+        &self.shared.workers[self.number].mailbox
     }
 
     fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let may_sleep = self.mailbox().fall_asleep(self.board.is_stopping())
-            && !self.board.has_work()
+        let may_sleep = self.mailbox().fall_asleep(self.reactor.is_stopping())
+            && !self.reactor.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
         let polled =
             self.poll(events, if may_sleep { self.time_left() } else { Some(Duration::ZERO) });
@@ -101,7 +101,7 @@ impl Worker {
     /// Asks the system for news, and what time it is.
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
         let polled = self.poll.poll(events, timeout);
-        self.board.set_now(Instant::now());
+        self.reactor.set_now(Instant::now());
         polled.or_else(|error| match error.kind() {
             io::ErrorKind::Interrupted => Ok(()),
             _ => Err(error),
@@ -111,8 +111,8 @@ impl Worker {
     /// How long nothing needs to be done.
     fn time_left(&self) -> Option<Duration> {
         let accept = self.acceptor.as_ref().and_then(Acceptor::paused_until);
-        let next = [self.board.next_deadline(), accept].into_iter().flatten().min();
-        next.map(|next| next.saturating_duration_since(self.board.now()))
+        let next = [self.reactor.next_deadline(), accept].into_iter().flatten().min();
+        next.map(|next| next.saturating_duration_since(self.reactor.now()))
     }
 
     fn take_in(&mut self, events: &Events) {
@@ -131,8 +131,8 @@ impl Worker {
 
     /// Waits a moment for what is about to be published, while one large fan-out follows another.
     fn gather(&mut self, events: &mut Events) -> io::Result<()> {
-        while self.patience.is_tried(self.board.now())
-            && let Some(pause) = self.patience.pause(self.board.publications())
+        while self.patience.is_tried(self.reactor.now())
+            && let Some(pause) = self.patience.pause(self.reactor.publications())
         {
             thread::sleep(pause);
             self.poll(events, Some(Duration::ZERO))?;
@@ -143,25 +143,27 @@ impl Worker {
 
     fn take_event(&mut self, token: Token, event: &Event) {
         // Where another connection has the place by now, the event is stale.
-        if let Some(key) = self.board.key_at(token.0 as u32)
+        if let Some(key) = self.reactor.key_at(token.0 as u32)
             && token_of(key) == token
         {
             let read_closed = event.is_read_closed();
-            let news = Readiness {
+            let readiness = Readiness {
                 readable: event.is_readable() || read_closed || event.is_error(),
                 writable: event.is_writable() || event.is_write_closed(),
                 read_closed,
                 failed: event.is_error(),
             };
-            self.board.wake(key, news);
+            self.reactor.wake(key, readiness);
         }
     }
 
     /// Takes in what the listener has, or the worker that listens has handed over.
     fn accept(&mut self) {
-        let now = self.board.now();
-        for arrival in self.mailbox().arrivals() {
-            self.welcome(arrival);
+        let now = self.reactor.now();
+        if self.mailbox().take_alert() {
+            for arrival in self.shared.workers[self.number].arrivals() {
+                self.welcome(arrival);
+            }
         }
         for _ in 0..ACCEPTS_A_TURN {
             let accepted = self.acceptor.as_mut().and_then(|acceptor| acceptor.accept(now));
@@ -171,7 +173,7 @@ impl Worker {
             if worker == self.number {
                 self.welcome(arrival);
             } else {
-                self.shared.mailboxes[worker as usize].hand_over(arrival);
+                self.shared.workers[worker].hand_over(arrival);
             }
         }
     }
@@ -179,7 +181,7 @@ impl Worker {
     fn welcome(&mut self, arrival: Arrival) {
         let Arrival { socket, addr, admission } = arrival;
         let registry = self.poll.registry();
-        self.board.welcome(socket, addr, admission, |socket, key| {
+        self.reactor.welcome(socket, addr, admission, |socket, key| {
             if !NODELAY_IS_INHERITED {
                 socket.set_nodelay(true)?;
             }

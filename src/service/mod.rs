@@ -10,24 +10,34 @@
 mod answer;
 mod request;
 mod tasks;
-mod topic;
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 pub use answer::Answer;
 pub use request::{Headers, OwnedRequest, Param, Request};
 pub use tasks::{Alarm, Entered, Task, TaskId, Tasks};
-pub use topic::{
-    Compressions, Ear, Kind, Lag, Missed, Publication, PublishError, Subscriber, Topic,
-    TopicDeflate, TopicId,
-};
 
-use crate::protocol::{
-    close::{CloseCode, CloseReason},
-    error::SendError,
-    extension::Offer,
-    frame::Frame,
-    message::Message,
+pub use crate::{
+    mailbox::PeerId,
+    topic::{Compressions, Lag, Missed, PublishError, Topic, TopicDeflate, TopicId},
+};
+use crate::{
+    mailbox::{Command, Mail, Mailbox, PostError},
+    protocol::{
+        close::{CloseCode, CloseReason},
+        error::SendError,
+        extension::Offer,
+        frame::Frame,
+        message::Message,
+    },
 };
 
 /// One connection's application: the fast face of chinwag.
@@ -70,23 +80,6 @@ pub trait Service {
     /// The connection has ended, and this is the first cause. Called once, last, for every service
     /// that was opened, also where another method has panicked. Subscriptions are gone already.
     fn closed(&mut self, reason: &CloseReason) {}
-}
-
-/// Names a connection for ever: no two connections of a process share one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId {
-    /// Which worker owns the connection.
-    pub worker: u32,
-    /// Where it stands in the worker's table; used again after the connection has ended.
-    pub slot: u32,
-    /// How often that place was used before.
-    pub generation: u32,
-}
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.worker, self.slot, self.generation)
-    }
 }
 
 /// What a service may ask of its connection, lent to it for one call.
@@ -277,18 +270,21 @@ pub trait Outgoing {
     fn handle(&self) -> PeerHandle;
 }
 
-/// Reaches a connection from any thread, also when it has ended: then what is sent is dropped and
-/// counted.
+/// Reaches a connection from any thread, for as long as the connection is open.
+///
+/// What one thread sends by handles and publishes to topics reaches a connection in that order.
 #[derive(Clone)]
 pub struct PeerHandle {
     id: PeerId,
-    mailbox: Arc<dyn Mailbox>,
+    mailbox: Arc<Mailbox>,
+    /// The connection has not ended.
+    open: Arc<AtomicBool>,
 }
 
 impl PeerHandle {
-    /// A handle to the connection `id` behind `mailbox`.
-    pub fn new(id: PeerId, mailbox: Arc<dyn Mailbox>) -> Self {
-        Self { id, mailbox }
+    /// A handle to the connection `id` of the worker behind `mailbox`, which clears `open` at its end.
+    pub(crate) fn new(id: PeerId, mailbox: Arc<Mailbox>, open: Arc<AtomicBool>) -> Self {
+        Self { id, mailbox, open }
     }
 
     /// The connection's name.
@@ -296,36 +292,43 @@ impl PeerHandle {
         self.id
     }
 
-    /// Sends a message. `Ok` says that the worker will see it, not that the connection still stands.
+    /// Sends a message. `Ok` says that the worker will see it, not that the connection still stands then.
     ///
     /// # Errors
-    /// [`SendError::Busy`] where the worker's queue is full.
+    /// [`SendError::NotOpen`] once the connection has ended; [`SendError::Busy`] where the worker's queue
+    /// is full.
     pub fn send<'m>(&self, message: impl Into<Message<'m>>) -> Result<(), SendError> {
-        self.post(Errand::Send(message.into().into_owned()))
+        self.post(Command::Send(message.into().into_owned()))
     }
 
     /// Sends a Ping with at most 125 bytes of `payload`.
     ///
     /// # Errors
-    /// [`SendError::Busy`], [`SendError::ControlTooLong`].
+    /// As [`send`](Self::send), and [`SendError::ControlTooLong`].
     pub fn ping(&self, payload: &[u8]) -> Result<(), SendError> {
         if payload.len() > crate::protocol::frame::MAX_CONTROL {
             return Err(SendError::ControlTooLong { len: payload.len() });
         }
-        self.post(Errand::Ping(payload.into()))
+        self.post(Command::Ping(payload.into()))
     }
 
     /// Starts the closing handshake.
     ///
     /// # Errors
-    /// [`SendError::Busy`], [`SendError::InvalidCloseCode`], [`SendError::ReasonTooLong`].
+    /// As [`send`](Self::send), and [`SendError::InvalidCloseCode`], [`SendError::ReasonTooLong`].
     pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         crate::protocol::close::encode_close(code, reason)?;
-        self.post(Errand::Close(code, reason.into()))
+        self.post(Command::Close(code, reason.into()))
     }
 
-    fn post(&self, errand: Errand) -> Result<(), SendError> {
-        self.mailbox.post(Letter::Errand(self.id, errand)).map_err(|Full| SendError::Busy)
+    fn post(&self, command: Command) -> Result<(), SendError> {
+        if !self.open.load(Ordering::Relaxed) {
+            return Err(SendError::NotOpen);
+        }
+        self.mailbox.post(Mail::Command(self.id, command)).map_err(|error| match error {
+            PostError::Full => SendError::Busy,
+            PostError::Closed => SendError::NotOpen,
+        })
     }
 }
 
@@ -333,61 +336,4 @@ impl fmt::Debug for PeerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PeerHandle").field(&self.id).finish()
     }
-}
-
-/// How other threads reach the thread that owns some connections. A server's worker has one; so has
-/// a test harness.
-pub trait Mailbox: Send + Sync {
-    /// Leaves a letter. Errands of one poster arrive in order, and behind what it published before them;
-    /// what it publishes may overtake its earlier errands.
-    ///
-    /// A publication is always taken, as its poster has asked [`has_room`](Self::has_room) of every
-    /// worker before it posted to the first: so all get it or none, and the bound is passed by no more
-    /// than one letter for each thread that publishes at that moment.
-    ///
-    /// # Errors
-    /// [`Full`] where the queue is at its bound: the errand is not taken.
-    fn post(&self, letter: Letter) -> Result<(), Full>;
-
-    /// Whether a letter of `bytes` would be taken now.
-    fn has_room(&self, bytes: usize) -> bool;
-}
-
-/// A worker's queue is at its bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
-
-/// What reaches a worker from elsewhere.
-#[derive(Debug, Clone)]
-pub enum Letter {
-    /// For everyone subscribed to a topic.
-    Publication(Publication),
-    /// For one connection.
-    Errand(PeerId, Errand),
-    /// A task's waker was called on another thread; always taken, as each task leaves one at a time.
-    Wake(TaskId),
-}
-
-impl Letter {
-    /// Bytes that the letter holds on to.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Publication(publication) => publication.size(),
-            Self::Errand(_, Errand::Send(message)) => message.as_bytes().len(),
-            Self::Errand(_, Errand::Ping(payload)) => payload.len(),
-            Self::Errand(_, Errand::Close(_, reason)) => reason.len(),
-            Self::Wake(_) => 0,
-        }
-    }
-}
-
-/// What another thread asks of a connection.
-#[derive(Debug, Clone)]
-pub enum Errand {
-    /// Send this message.
-    Send(Message<'static>),
-    /// Send a Ping.
-    Ping(Box<[u8]>),
-    /// Start the closing handshake.
-    Close(CloseCode, Box<str>),
 }

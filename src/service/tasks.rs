@@ -23,15 +23,18 @@ use std::{
     time::Instant,
 };
 
-use super::{Letter, Mailbox, PeerId};
-use crate::slab::{Key, Slab};
+use super::PeerId;
+use crate::{
+    mailbox::{Mail, Mailbox},
+    slab::{Key, Slab},
+};
 
 /// The tasks and alarms of one worker. Clones are the same.
 #[derive(Clone)]
 pub struct Tasks(Rc<Inner>);
 
 struct Inner {
-    mailbox: Arc<dyn Mailbox>,
+    mailbox: Arc<Mailbox>,
     now: Cell<Instant>,
     table: RefCell<Slab<Entry>>,
     woken: RefCell<VecDeque<TaskId>>,
@@ -61,7 +64,7 @@ type Future = Pin<Box<dyn std::future::Future<Output = ()>>>;
 struct Bell {
     task: TaskId,
     rung: AtomicBool,
-    mailbox: Arc<dyn Mailbox>,
+    mailbox: Arc<Mailbox>,
 }
 
 thread_local! {
@@ -70,7 +73,7 @@ thread_local! {
 
 impl Tasks {
     /// None yet. Other threads reach their worker by `mailbox`.
-    pub fn new(mailbox: Arc<dyn Mailbox>, now: Instant) -> Self {
+    pub(crate) fn new(mailbox: Arc<Mailbox>, now: Instant) -> Self {
         Self(Rc::new(Inner {
             mailbox,
             now: Cell::new(now),
@@ -176,7 +179,12 @@ impl Tasks {
         iter::from_fn(next_to_leave).for_each(|(_, task)| self.cancel(task));
     }
 
-    /// Another thread has called a task's waker.
+    /// Another thread has called the waker of the task with this key.
+    pub(crate) fn wake_key(&self, task: Key) {
+        self.wake(TaskId(task));
+    }
+
+    /// A task's waker was called.
     pub fn wake(&self, task: TaskId) {
         self.0.woken.borrow_mut().push_back(task);
     }
@@ -282,12 +290,12 @@ impl Wake for Bell {
         let is_here = CURRENT.try_with(|current| {
             let current = current.borrow();
             let mine = |tasks: &&Tasks| {
-                ptr::addr_eq(Arc::as_ptr(&tasks.0.mailbox), Arc::as_ptr(&self.mailbox))
+                Arc::ptr_eq(&tasks.0.mailbox, &self.mailbox)
             };
             current.as_ref().filter(mine).map(|tasks| tasks.wake(self.task)).is_some()
         });
         if is_here != Ok(true) {
-            self.mailbox.post(Letter::Wake(self.task)).ok();
+            self.mailbox.post(Mail::Wake(self.task.0)).ok();
         }
     }
 }
@@ -381,30 +389,24 @@ impl Drop for Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::{future, sync::Mutex, thread, time::Duration};
+    use std::{future, thread, time::Duration};
 
     use super::*;
-    use crate::service::Full;
 
-    /// Keeps the names of tasks that other threads have woken.
-    #[derive(Default)]
-    struct Letters(Mutex<Vec<TaskId>>);
-
-    impl Mailbox for Letters {
-        fn post(&self, letter: Letter) -> Result<(), Full> {
-            let Letter::Wake(task) = letter else { panic!("{letter:?}") };
-            self.0.lock().unwrap().push(task);
-            Ok(())
-        }
-
-        fn has_room(&self, _bytes: usize) -> bool {
-            true
-        }
+    fn tasks() -> (Tasks, Arc<Mailbox>) {
+        let mailbox = Arc::new(Mailbox::new(|| ()));
+        (Tasks::new(Arc::clone(&mailbox), Instant::now()), mailbox)
     }
 
-    fn tasks() -> (Tasks, Arc<Letters>) {
-        let letters = Arc::<Letters>::default();
-        (Tasks::new(letters.clone(), Instant::now()), letters)
+    /// The tasks that other threads have woken.
+    fn woken(mailbox: &Mailbox) -> Vec<TaskId> {
+        let mut mail = VecDeque::new();
+        mailbox.take(&mut mail);
+        let task = |mail| match mail {
+            Mail::Wake(task) => TaskId(task),
+            other => panic!("{other:?}"),
+        };
+        mail.into_iter().map(task).collect()
     }
 
     /// What a task that never ends leaves behind.
@@ -427,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_task_is_polled_once_for_any_number_of_wakes() {
-        let (tasks, letters) = tasks();
+        let (tasks, mailbox) = tasks();
         let _entered = tasks.enter();
         let (_task, trace) = traced(&tasks);
         tasks.run();
@@ -438,18 +440,18 @@ mod tests {
         waker.wake_by_ref();
         tasks.run();
         assert_eq!(trace.polls.get(), 2);
-        assert!(letters.0.lock().unwrap().is_empty(), "its own thread needs no letter");
+        assert!(woken(&mailbox).is_empty(), "its own thread needs no mail");
     }
 
     #[test]
     fn another_thread_wakes_a_task_by_one_letter() {
-        let (tasks, letters) = tasks();
+        let (tasks, mailbox) = tasks();
         let _entered = tasks.enter();
         let (task, trace) = traced(&tasks);
         tasks.run();
         let waker = trace.waker.take().unwrap();
         thread::spawn(move || (waker.wake_by_ref(), waker.wake())).join().unwrap();
-        assert_eq!(letters.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [task.id]);
+        assert_eq!(woken(&mailbox), [task.id]);
         tasks.wake(task.id);
         tasks.run();
         assert_eq!(trace.polls.get(), 2);

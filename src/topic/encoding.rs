@@ -1,4 +1,4 @@
-//! What one connection can make of a topic's frames.
+//! Encodings: which of a publication's frames a connection's peer can take.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::protocol::extension::deflate::Agreed;
 
 /// Which of a topic's frames a member can take; tells the topic which to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
+pub enum Encoding {
     /// Plain ones only.
     #[default]
     Plain,
@@ -17,13 +17,13 @@ pub enum Kind {
     Cohort,
 }
 
-/// One connection's ear, for all the topics it hears: picks the frame of each publication that its
-/// peer can inflate.
+/// What the peer of one connection can inflate, for all topics that it is subscribed to: picks the frame
+/// of each publication.
 ///
-/// It must be asked for every publication that its connection hears, in the order in which they are
-/// sent; of what it does not hear, [`miss`](Self::miss) tells it.
+/// It must be asked for every publication that its connection receives, in the order in which they are
+/// sent, and be told of those that the connection [misses](Self::miss).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ear {
+pub struct EncodingState {
     /// The window of the peer's inflater; 0 where it takes nothing compressed but the connection's own.
     window_bits: u8,
     takeover: bool,
@@ -31,10 +31,10 @@ pub struct Ear {
     cohort: Option<TopicId>,
 }
 
-impl Ear {
-    /// The ear of a connection with these terms that has no compressor of its own with takeover: its
-    /// peer's window is at the topics' disposal. Every other connection has the default one, which
-    /// hears plain frames.
+impl EncodingState {
+    /// The state of a connection with these terms that has no compressor of its own with takeover: the
+    /// window of its peer is free for topics. Every other connection has the default state, which picks
+    /// plain frames.
     pub fn new(agreed: Agreed) -> Self {
         let (window_bits, takeover) = agreed.servers();
         Self { window_bits, takeover, cohort: None }
@@ -52,57 +52,57 @@ impl Ear {
     }
 
     /// Which of the frames of `topic` it can take, as things are.
-    pub fn kind(&self, topic: &Topic) -> Kind {
-        self.kind_of(topic.id(), topic.window_bits())
+    pub fn encoding(&self, topic: &Topic) -> Encoding {
+        self.encoding_for(topic.id(), topic.window_bits())
     }
 
-    /// As [`kind`](Self::kind), by a publication of the topic.
-    pub fn kind_for(&self, publication: &Publication) -> Kind {
-        self.kind_of(publication.topic, publication.window_bits)
+    /// As [`encoding`](Self::encoding), by a publication of the topic.
+    pub fn encoding_of(&self, publication: &Publication) -> Encoding {
+        self.encoding_for(publication.topic, publication.window_bits)
     }
 
-    fn kind_of(&self, topic: TopicId, window_bits: u8) -> Kind {
+    fn encoding_for(&self, topic: TopicId, window_bits: u8) -> Encoding {
         if window_bits == 0 || self.window_bits == 0 {
-            return Kind::Plain;
+            return Encoding::Plain;
         }
         match self.cohort {
-            Some(cohort) if cohort != topic => Kind::Plain,
-            Some(_) | None if self.takeover && self.window_bits >= window_bits => Kind::Cohort,
-            Some(_) | None => Kind::Shared,
+            Some(cohort) if cohort != topic => Encoding::Plain,
+            Some(_) | None if self.takeover && self.window_bits >= window_bits => Encoding::Cohort,
+            Some(_) | None => Encoding::Shared,
         }
     }
 
-    /// The frame of the next publication, and its kind. Takes the connection into the topic's cohort
+    /// The frame of the next publication, and its encoding. Takes the connection into the topic's cohort
     /// where the cohort starts.
-    pub fn hear<'p>(&mut self, publication: &'p Publication) -> (Kind, &'p Arc<[u8]>) {
+    pub fn pick<'p>(&mut self, publication: &'p Publication) -> (Encoding, &'p Arc<[u8]>) {
         let Publication { topic, plain, shared, shared_bits, cohort, cohort_starts, .. } =
             publication;
-        let kind = self.kind_for(publication);
-        if kind == Kind::Cohort
+        let encoding = self.encoding_of(publication);
+        if encoding == Encoding::Cohort
             && let Some(cohort) = cohort
             && (*cohort_starts || self.cohort.is_some())
         {
             self.cohort = Some(*topic);
-            return (Kind::Cohort, cohort);
+            return (Encoding::Cohort, cohort);
         }
-        if kind != Kind::Plain
+        if encoding != Encoding::Plain
             && self.window_bits >= *shared_bits
             && let Some(shared) = shared
         {
             // Where only this was made for its members, the topic has no cohort any more.
             self.cohort = None;
-            return (Kind::Shared, shared);
+            return (Encoding::Shared, shared);
         }
-        (Kind::Plain, plain)
+        (Encoding::Plain, plain)
     }
 
-    /// Hears what `other` has heard, which picks the same frames of that topic.
+    /// The same frames were sent as `other` has picked.
     pub fn follow(&mut self, other: &Self) {
         self.cohort = other.cohort;
     }
 
-    /// The connection does not hear a publication of `topic`, or none any more: from now on its peer's
-    /// window is another than the cohort's, where it was in that.
+    /// The connection does not receive a publication of `topic`, or none any more: where it was in the
+    /// topic's cohort, the window of its peer follows that no longer.
     pub fn miss(&mut self, topic: TopicId) {
         if self.cohort == Some(topic) {
             self.cohort = None;

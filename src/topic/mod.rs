@@ -1,14 +1,16 @@
 //! Topics: the loop's broadcast.
 //!
 //! A message is framed once into shared bytes and given an offset that grows by one within its topic;
-//! a copy of the reference goes to each worker that has subscribers. Who hears what on a worker is
-//! `server`'s work. How a topic compresses is told at [`Topic::compressed`].
+//! a copy of the reference goes to each worker that has subscribers. There [`fanout`] gives it to the
+//! members; writing to their sockets is `server`'s work. How a topic compresses is told at
+//! [`Topic::compressed`].
 
-mod ear;
+mod compress;
+mod encoding;
+pub(crate) mod fanout;
 mod lag;
-#[cfg_attr(not(feature = "deflate"), path = "absent.rs")]
-mod pack;
-#[cfg(all(test, feature = "deflate"))]
+pub(crate) mod subscription;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -18,14 +20,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, ThreadId},
 };
 
-pub use ear::{Ear, Kind};
+use compress::Packer;
+pub use encoding::{Encoding, EncodingState};
 pub use lag::Lag;
-use pack::Packer;
+use subscription::Subscription;
 
-use super::{Letter, Mailbox};
+use crate::mailbox::Mailbox;
 use crate::protocol::{
     Role,
     frame::{Header, HeaderRules, Opcode, Rsv},
@@ -56,9 +58,9 @@ struct State {
     packer: Option<Packer>,
 }
 
+/// The connections of one worker that are subscribed.
 struct Subscribers {
-    worker: u32,
-    mailbox: Arc<dyn Mailbox>,
+    mailbox: Arc<Mailbox>,
     count: usize,
 }
 
@@ -165,10 +167,10 @@ pub struct Publication {
     pub topic: TopicId,
     /// Where it stands in its topic: 1 for the first.
     pub offset: u64,
+    /// Its number among what the worker's mailbox was given; 0 before that.
+    pub(crate) number: u64,
     /// What becomes of those who do not keep up.
     pub lag: Lag,
-    /// Who published it: a connection there that is sent something afterwards hears this first.
-    pub thread: ThreadId,
     /// The whole frame, for everyone.
     pub plain: Arc<[u8]>,
     /// The message compressed so that it refers to nothing before it, where somebody may want it.
@@ -272,8 +274,7 @@ impl Topic {
     pub fn compressed(settings: TopicDeflate) -> Self {
         assert!(settings.is_legal(), "out of range: {settings:?}");
         let window_bits = settings.window_bits;
-        let Some(packer) = Packer::new(settings) else { return Self::new() };
-        let state = State { packer: Some(packer), ..State::default() };
+        let state = State { packer: Some(Packer::new(settings)), ..State::default() };
         Self(Arc::new(Shared { window_bits, state: Mutex::new(state), ..Shared::default() }))
     }
 
@@ -313,8 +314,8 @@ impl Topic {
         let publication = Publication {
             topic: self.0.id,
             offset: state.last,
+            number: 0,
             lag: state.lag,
-            thread: thread::current().id(),
             plain,
             shared: packed.shared,
             shared_bits: packed.shared_bits,
@@ -323,7 +324,7 @@ impl Topic {
             window_bits: self.0.window_bits,
         };
         for to in &state.workers {
-            to.mailbox.post(Letter::Publication(publication.clone())).ok();
+            to.mailbox.publish(publication.clone(), to.count);
         }
         Ok(state.last)
     }
@@ -348,43 +349,62 @@ impl Topic {
         self.lock().packer.as_ref().map_or_else(Compressions::default, Packer::made)
     }
 
-    /// Counts one more connection of `worker`, which is reached by `mailbox` and can take frames of
-    /// this `kind`; gives the offset after which it hears. For those who drive services.
+    /// Subscribes one more connection of the worker of `mailbox`, which can take frames of this
+    /// `encoding`.
     ///
     /// # Errors
     /// [`Missed`] where `after` is given and is not the last offset.
-    pub fn join(
+    pub(crate) fn subscribe(
         &self,
-        worker: u32,
-        mailbox: &Arc<dyn Mailbox>,
+        mailbox: &Arc<Mailbox>,
         after: Option<u64>,
-        kind: Kind,
-    ) -> Result<Subscriber, Missed> {
+        encoding: Encoding,
+    ) -> Result<Subscription, Missed> {
+        let last = self.join(mailbox, after, encoding)?;
+        Ok(Subscription::new(self.clone(), mailbox.worker(), last, encoding))
+    }
+
+    /// Counts one more connection; gives the offset after which it receives.
+    pub(crate) fn join(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        after: Option<u64>,
+        encoding: Encoding,
+    ) -> Result<u64, Missed> {
         let mut state = self.lock();
         let last = state.last;
         if after.is_some_and(|after| after != last) {
             return Err(Missed { last });
         }
-        match state.workers.iter_mut().find(|to| to.worker == worker) {
+        match state.workers.iter_mut().find(|to| to.mailbox.worker() == mailbox.worker()) {
             Some(to) => to.count += 1,
-            None => {
-                let mailbox = Arc::clone(mailbox);
-                state.workers.push(Subscribers { worker, mailbox, count: 1 });
-            }
+            None => state.workers.push(Subscribers { mailbox: Arc::clone(mailbox), count: 1 }),
         }
-        state.members.add(kind);
-        Ok(Subscriber { topic: self.clone(), worker, after: last, kind, since: last })
+        state.members.add(encoding);
+        Ok(last)
     }
 
-    fn leave(&self, worker: u32, kind: Kind, since: u64) {
+    /// Counts one less, which was counted as `encoding` since that offset; gives the last offset.
+    fn leave(&self, worker: u32, encoding: Encoding, since: u64) -> u64 {
         let mut state = self.lock();
-        state.recount(|members| members.remove(kind, since));
-        if let Some(at) = state.workers.iter().position(|to| to.worker == worker) {
+        state.recount(|members| members.remove(encoding, since));
+        if let Some(at) = state.workers.iter().position(|to| to.mailbox.worker() == worker) {
             state.workers[at].count -= 1;
             if state.workers[at].count == 0 {
                 state.workers.swap_remove(at);
             }
         }
+        state.last
+    }
+
+    /// Counts one as `to` that was counted as `from` since that offset; gives the last offset.
+    fn recount(&self, from: Encoding, since: u64, to: Encoding) -> u64 {
+        let mut state = self.lock();
+        state.recount(|members| {
+            members.remove(from, since);
+            members.add(to);
+        });
+        state.last
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -411,25 +431,25 @@ impl State {
 }
 
 impl Members {
-    fn add(&mut self, kind: Kind) {
-        if let Some(count) = self.count(kind, self.started) {
+    fn add(&mut self, encoding: Encoding) {
+        if let Some(count) = self.count(encoding, self.started) {
             *count += 1;
         }
     }
 
-    /// One of this kind is gone, who had come after the offset `since`.
-    fn remove(&mut self, kind: Kind, since: u64) {
-        if let Some(count) = self.count(kind, since) {
+    /// One of this encoding is gone, who had come after the offset `since`.
+    fn remove(&mut self, encoding: Encoding, since: u64) {
+        if let Some(count) = self.count(encoding, since) {
             *count -= 1;
         }
     }
 
-    fn count(&mut self, kind: Kind, since: u64) -> Option<&mut usize> {
-        match kind {
-            Kind::Plain => None,
-            Kind::Shared => Some(&mut self.shared),
-            Kind::Cohort if since < self.started => Some(&mut self.inside),
-            Kind::Cohort => Some(&mut self.waiting),
+    fn count(&mut self, encoding: Encoding, since: u64) -> Option<&mut usize> {
+        match encoding {
+            Encoding::Plain => None,
+            Encoding::Shared => Some(&mut self.shared),
+            Encoding::Cohort if since < self.started => Some(&mut self.inside),
+            Encoding::Cohort => Some(&mut self.waiting),
         }
     }
 }
@@ -451,50 +471,6 @@ impl Hash for Topic {
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Topic").field(&self.0.id.0).finish()
-    }
-}
-
-/// One connection's place in a topic; leaves when dropped.
-#[derive(Debug)]
-pub struct Subscriber {
-    topic: Topic,
-    worker: u32,
-    after: u64,
-    kind: Kind,
-    /// The last offset when it was last counted.
-    since: u64,
-}
-
-impl Subscriber {
-    /// The topic.
-    pub fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
-    /// The offset after which the connection hears.
-    pub fn after(&self) -> u64 {
-        self.after
-    }
-
-    /// From now on the connection can take frames of this `kind`; where it is able to be in the cohort
-    /// it is not in, and waits.
-    pub fn recount(&mut self, kind: Kind) {
-        if kind == self.kind && kind != Kind::Cohort {
-            return;
-        }
-        let mut state = self.topic.lock();
-        let last = state.last;
-        state.recount(|members| {
-            members.remove(self.kind, self.since);
-            members.add(kind);
-        });
-        (self.kind, self.since) = (kind, last);
-    }
-}
-
-impl Drop for Subscriber {
-    fn drop(&mut self) {
-        self.topic.leave(self.worker, self.kind, self.since);
     }
 }
 

@@ -38,9 +38,9 @@ struct Cohort {
 }
 
 impl Packer {
-    pub(super) fn new(settings: TopicDeflate) -> Option<Self> {
+    pub(super) fn new(settings: TopicDeflate) -> Self {
         let made = Compressions::default();
-        Some(Self { settings, cohort: None, scratch: Vec::new(), made })
+        Self { settings, cohort: None, scratch: Vec::new(), made }
     }
 
     /// Compresses the message with offset `offset` for those of the `members` who can take it so.

@@ -1,34 +1,41 @@
 //! A worker without its poll: its connections, and the turn they are served in.
 //!
-//! What the system has to tell goes in ([`welcome`](Switchboard::welcome), [`wake`](Switchboard::wake));
+//! What the system has to tell goes in ([`welcome`](Reactor::welcome), [`wake`](Reactor::wake));
 //! a turn serves it all and leaves what was sent with the sockets. What a socket is, and how its worker
 //! waits, is the owner's choice.
+//!
+//! # Work
+//!
+//! A turn has a budget, and each connection a share of it, in units of work: bytes read, inflated,
+//! compressed, calls and deliveries; and in time, by a clock that is looked at now and then. A connection
+//! with input is on the *light* list first. One that has used up its share is moved to the *heavy*
+//! list, whose connections take turns in what is left of the budget. So a connection with little to do
+//! waits for the shares of others, however much those have to do. Mail, timers, tasks and deliveries have
+//! budgets as well; what is over waits for the next turn, in order.
 
 use std::{
     io, mem,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    Shared,
+    Admission, Shared,
+    connection::{Input, Link, Peer, Queued, Stage, Stash, Tcp},
     context::Context,
-    mailbox::Admission,
-    patience::MANY,
-    peer::{Link, Peer, Stage, Stash},
     serve::Serving,
     socket::Socket,
-    topics::Hear,
 };
 use crate::{
+    guard::{Panicked, guard},
+    mailbox::{self, Command, Mail, PeerId},
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
         connection::{Connection, State},
     },
     router::Routes,
-    service::{Entered, Errand, Letter, Outgoing, PeerId},
+    service::{Entered, Outgoing},
     slab::{Key, Slab},
 };
 
@@ -39,25 +46,50 @@ const READ_BUFFER: usize = 128 << 10;
 /// Where the read buffer begins: at a multiple of this many bytes. The system copies faster to there.
 const CACHE_LINE: usize = 64;
 
-/// What one connection is read at a time, which is once a turn but where more is gathered: bytes. It
-/// holds most large messages, so that one that has arrived is served as a whole, and its buffer used again
-/// by the next.
-const READ_A_TURN: usize = 1 << 20;
-
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
+
+/// Units of work that a connection may do when it has input, before it counts as heavy: some 50 µs.
+const LIGHT_SHARE: u64 = 256 << 10;
+
+/// Units of work that a heavy connection does at a time: some 200 µs.
+const HEAVY_SHARE: u64 = 1 << 20;
+
+/// What light and what heavy connections may do in a turn.
+const LIGHT: Allowance = Allowance { units: 40 << 20, time: Duration::from_millis(8) };
+const HEAVY: Allowance = Allowance { units: 10 << 20, time: Duration::from_millis(2) };
+
+/// What mail, what timers and tasks, and what deliveries may take in a turn.
+const MAIL: Allowance = Allowance { units: 10 << 20, time: Duration::from_millis(2) };
+const TIME: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
+const FAN_OUT: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
+
+/// Units of work that a delivery, a command and a timer count for.
+const DELIVERY: u64 = 2_048;
+const COMMAND: u64 = 1_024;
+const TIMER: u64 = 2_048;
+
+/// Units of work after which the clock is looked at.
+const LOOK: u64 = 256 << 10;
 
 /// How long connections get to end when the server stops: so the process is gone within five seconds.
 const STOP_WITHIN: Duration = Duration::from_millis(4_300);
 
+/// How long to wait for more where nothing was ever said of it: what the clock can add to any time.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// The connections of one worker and what they share.
-pub(crate) struct Switchboard<S> {
+pub(crate) struct Reactor<S> {
+    /// Its worker's among those of the server.
+    number: usize,
     read_buffer: ReadBuffer,
     peers: Slab<Peer<S>>,
     context: Context,
     routes: Arc<Routes>,
     shared: Arc<Shared>,
     jobs: Vec<Job>,
+    /// Tells the time within a turn; where there is none, work alone ends it.
+    clock: Option<fn() -> Instant>,
     /// Made since they were last asked for.
     deliveries: usize,
     /// When whoever is left is dropped, once the worker is stopping.
@@ -90,21 +122,59 @@ pub(super) struct Job {
     pub(super) run: Box<dyn FnMut(Instant) + Send>,
 }
 
-impl<S: Socket> Switchboard<S> {
-    /// No connections yet, for worker `number`.
+/// How much may be done of something in a turn.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    units: u64,
+    time: Duration,
+}
+
+/// What is left of an [`Allowance`].
+#[derive(Debug)]
+struct Budget {
+    /// The units of work at which it is used up, and at which the clock is looked at next.
+    until: u64,
+    look: u64,
+    /// The clock, and the time at which it is used up.
+    clock: Option<(fn() -> Instant, Instant)>,
+}
+
+impl Budget {
+    fn new(allowance: Allowance, clock: Option<fn() -> Instant>, context: &mut Context) -> Self {
+        let work = context.work();
+        let clock = clock.map(|clock| (clock, clock() + allowance.time));
+        Self { until: work + allowance.units, look: work + LOOK, clock }
+    }
+
+    /// Whether there is nothing left.
+    #[inline]
+    fn is_used_up(&mut self, context: &mut Context) -> bool {
+        let work = context.work();
+        if work < self.look {
+            return work >= self.until;
+        }
+        self.look = work + LOOK;
+        work >= self.until || self.clock.is_some_and(|(clock, until)| clock() >= until)
+    }
+}
+
+impl<S: Socket> Reactor<S> {
+    /// No connections yet, for the worker with this number among those of its server.
     pub(crate) fn new(
-        number: u32,
+        number: usize,
         routes: Arc<Routes>,
         shared: &Arc<Shared>,
         now: Instant,
     ) -> Self {
         Self {
+            number,
             read_buffer: ReadBuffer::new(),
             peers: Slab::new(),
-            context: Context::new(number, shared, now),
+            context: Context::new(&shared.workers[number].mailbox, shared, now),
             routes,
             shared: Arc::clone(shared),
             jobs: Vec::new(),
+            clock: None,
             deliveries: 0,
             stop_at: None,
         }
@@ -115,15 +185,20 @@ impl<S: Socket> Switchboard<S> {
         self.jobs = jobs;
     }
 
+    /// Has the budgets of a turn end by this clock, too.
+    pub(crate) fn set_clock(&mut self, clock: fn() -> Instant) {
+        self.clock = Some(clock);
+    }
+
     /// Moves the clock.
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.context.now = now;
         self.context.tasks.set_now(now);
     }
 
-    /// Makes its tasks those of this thread until what is given is dropped.
-    pub(crate) fn enter(&self) -> Entered {
-        self.context.tasks.enter()
+    /// Makes this thread the worker's until what is given is dropped.
+    pub(crate) fn enter(&self) -> (Entered, mailbox::Entered) {
+        (self.context.tasks.enter(), self.context.mailbox.enter())
     }
 
     /// The time of this turn.
@@ -131,7 +206,7 @@ impl<S: Socket> Switchboard<S> {
         self.context.now
     }
 
-    /// Whether there is something to do before the system has any news.
+    /// Whether there is something to do before the system has anything new.
     pub(crate) fn has_work(&self) -> bool {
         self.context.has_work()
     }
@@ -148,16 +223,21 @@ impl<S: Socket> Switchboard<S> {
 
     /// Serves what the system has told since the last turn, and what else is due.
     pub(crate) fn turn(&mut self) {
-        self.read_on();
-        self.open_mail();
+        if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
+            self.begin_stop();
+        }
+        self.serve();
+        self.work_off_mail();
         self.expire();
         self.run_tasks();
+        self.work_off_mail();
+        self.fan_out();
         self.flush();
     }
 
     /// How many publications wait for the end of the turn.
     pub(crate) fn publications(&mut self) -> usize {
-        self.context.sort_mail();
+        self.work_off_mail();
         self.context.topics.waiting()
     }
 
@@ -184,7 +264,7 @@ impl<S: Socket> Switchboard<S> {
         prepare: impl FnOnce(&mut S, Key) -> io::Result<()>,
     ) {
         if self.is_stopping() {
-            self.shared.leave(self.context.worker, admission);
+            self.shared.leave(self.number, admission);
             return;
         }
         let (now, since) = (self.context.now, self.context.micros());
@@ -201,7 +281,6 @@ impl<S: Socket> Switchboard<S> {
         } else if let Some(peer) = self.peers.get_mut(key) {
             peer.link.arm(&mut self.context);
         }
-        self.flush_early();
     }
 
     /// The name of the connection that has a place now.
@@ -209,112 +288,144 @@ impl<S: Socket> Switchboard<S> {
         self.peers.key_at(slot)
     }
 
-    /// The system has news of a socket.
-    pub(crate) fn wake(&mut self, key: Key, news: Readiness) {
+    /// The system tells what has become of a socket: it is served in the next turn.
+    pub(crate) fn wake(&mut self, key: Key, readiness: Readiness) {
         let Some(Peer { link, stage }) = self.peers.get_mut(key) else { return };
         // Nobody would notice while it is not read.
-        let ends_unheard = news.failed || matches!(stage, Stage::Deciding(_)) && news.read_closed;
+        let ends_unheard = readiness.failed
+            || matches!(stage, Stage::Deciding(_)) && readiness.read_closed;
         if ends_unheard && !link.is_heard() {
             self.lose(key);
             return;
         }
-        link.to_the_end |= news.read_closed;
-        link.readable |= news.readable;
-        if news.writable && link.backlog() > 0 {
-            link.flush_outbox(&mut self.context);
+        if readiness.read_closed {
+            link.input = Input::Ending;
+        } else if readiness.readable && link.input == Input::Empty {
+            link.input = Input::Readable;
+        }
+        if readiness.writable && link.output.backlog() > 0 {
+            link.flush_backlog(&mut self.context);
             self.after_flush(key);
         }
-        if news.readable {
-            self.read(key);
+        if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+            link.go_on(&mut self.context);
+        }
+    }
+
+    // ---- serve ---------------------------------------------------------------------------------
+
+    /// Serves the connections that have input: each that is light once, then the heavy ones in turn.
+    fn serve(&mut self) {
+        let mut budget = Budget::new(LIGHT, self.clock, &mut self.context);
+        while let Some(key) = self.context.light.pop_front() {
+            self.serve_one(key, LIGHT_SHARE);
+            if budget.is_used_up(&mut self.context) {
+                break;
+            }
+        }
+        if self.context.heavy.is_empty() {
+            return;
+        }
+        // While deliveries are behind, those who publish more wait: one is served, so that all get on.
+        let is_behind = self.context.topics.is_waiting();
+        let mut budget = Budget::new(HEAVY, self.clock, &mut self.context);
+        while let Some(key) = self.context.heavy.pop_front() {
+            self.serve_one(key, HEAVY_SHARE);
+            if is_behind || budget.is_used_up(&mut self.context) {
+                break;
+            }
+        }
+    }
+
+    /// Serves a connection up to its share; where more is left, it is heavy.
+    fn serve_one(&mut self, key: Key, share: u64) {
+        let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
+        link.queued = Queued::No;
+        let until = self.context.work() + share;
+        // A panic that no call of the application has caught comes from an extension.
+        if guard(|| self.read(key, until)) == Err(Panicked) {
+            self.end_after_panic(key);
+        }
+        if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+            link.count_unfinished(&mut self.context);
+            if link.is_ready() {
+                self.context.enqueue(link, Queued::Heavy);
+            }
         }
         self.flush_early();
     }
 
-    /// Goes on with connections whose last turn was cut short.
-    fn read_on(&mut self) {
-        let mut ready = mem::take(&mut self.context.ready);
-        for key in ready.drain(..) {
-            if let Some(peer) = self.peers.get_mut(key) {
-                peer.link.ready = false;
-                self.read(key);
-                self.flush_early();
-            }
-        }
-        // What was cut short again in the meantime waits for the next turn.
-        ready.append(&mut self.context.ready);
-        self.context.ready = ready;
-    }
-
-    /// Reads from a connection and serves what came, as far as its share of the turn goes.
-    fn read(&mut self, key: Key) {
-        if !self.serve_stash(key) {
+    /// Reads from a connection and serves what came, until the worker has done `until` units of work.
+    fn read(&mut self, key: Key, until: u64) {
+        if !self.serve_stash(key, until) {
             return;
         }
-        let mut budget = READ_A_TURN;
         while let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-            if !link.may_read() {
-                return;
-            }
-            if budget == 0 {
-                link.read_on(&mut self.context);
+            if !link.is_ready() || self.context.work() >= until {
                 return;
             }
             match link.read(self.read_buffer.bytes(), &mut self.context) {
                 Ok((0, 0)) => {
-                    link.readable = false;
-                    link.ended = true;
+                    link.input = Input::Empty;
+                    link.tcp = if link.tcp == Tcp::Lingering { Tcp::Lost } else { Tcp::PeerEnded };
                     // What waits for it gets as long as it would in a closing handshake.
                     link.connection.excuse_silence(self.context.now);
                     self.settle(key);
                 }
-                Ok((in_place, read)) => {
-                    budget = budget.saturating_sub(in_place + read);
-                    self.serve_read(key, in_place, read);
+                Ok((in_place, read)) => self.serve_read(key, in_place, read, until),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.input = Input::Empty;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => link.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.lose(key),
             }
         }
     }
 
-    // ---- serve ---------------------------------------------------------------------------------
-
     /// Serves input that an earlier turn has put aside; gives whether that is all served.
-    fn serve_stash(&mut self, key: Key) -> bool {
+    fn serve_stash(&mut self, key: Key, until: u64) -> bool {
         let Some(peer) = self.peers.get_mut(key) else { return false };
         let Some(mut stash) = peer.link.stash.take() else { return true };
-        let left =
-            Serving::new(peer, &mut self.context).input(&mut stash.bytes[stash.at..], &self.routes);
+        let input = &mut stash.bytes[stash.at..];
+        let left = Serving::new(peer, &mut self.context).input(input, &self.routes, until);
         if left > 0 {
             stash.at = stash.bytes.len() - left;
-            peer.link.keep_for_later(stash, &mut self.context);
+            peer.link.stash = Some(stash);
         }
         self.settle(key);
         left == 0
     }
 
     /// Serves `in_place` bytes of a large frame, then `read` bytes of the read buffer.
-    fn serve_read(&mut self, key: Key, in_place: usize, read: usize) {
+    fn serve_read(&mut self, key: Key, in_place: usize, read: usize, until: u64) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let mut serving = Serving::new(peer, &mut self.context);
         if in_place > 0 {
             serving.input_in_place(in_place, read == 0);
         }
-        let left = serving.input(&mut self.read_buffer.bytes()[..read], &self.routes);
+        let left = serving.input(&mut self.read_buffer.bytes()[..read], &self.routes, until);
         drop(serving);
         if left > 0 {
             let bytes = self.read_buffer.bytes()[read - left..read].to_vec();
-            peer.link.keep_for_later(Box::new(Stash { bytes, at: 0 }), &mut self.context);
+            peer.link.stash = Some(Box::new(Stash { bytes, at: 0 }));
         }
         self.settle(key);
+    }
+
+    /// Foreign code has panicked beside the calls of the application.
+    #[cold]
+    fn end_after_panic(&mut self, key: Key) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            Serving::new(peer, &mut self.context).end_after_panic();
+            self.settle(key);
+        }
     }
 
     /// TCP is gone.
     fn lose(&mut self, key: Key) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.readable = false;
-        link.lost = true;
+        link.input = Input::Empty;
+        link.tcp = Tcp::Lost;
         self.settle(key);
     }
 
@@ -322,14 +433,17 @@ impl<S: Socket> Switchboard<S> {
     #[inline]
     fn settle(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.link.lost || peer.link.ended {
-            peer.link.connection.receive_eof();
+        match peer.link.tcp {
+            Tcp::PeerEnded | Tcp::Lost => peer.link.connection.receive_eof(),
+            Tcp::Open | Tcp::Lingering => {}
         }
         match peer.link.connection.state() {
             State::Connecting | State::Open => return,
+            // Its Close waits for its turn, and so does what was published before.
+            _ if peer.link.output.is_held() && !peer.link.is_lost() => return,
             State::CloseSent | State::CloseReceived => {
                 peer.link.unsubscribe_all(&mut self.context);
-                // Nothing is kept from an application that hears nothing any more but the end.
+                // Resume reading: after our Close the application only receives `closed`.
                 peer.link.resume(&mut self.context);
             }
             State::CloseExchanged | State::Closed => {
@@ -347,12 +461,15 @@ impl<S: Socket> Switchboard<S> {
         let mut ending = mem::take(&mut self.context.ending);
         for key in ending.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
-            if link.lost || (link.ended && link.is_flushed()) {
-                self.finish(key);
-            } else if link.is_flushed() && !link.lingering {
-                self.shut_write(key);
-            } else if link.has_output() {
-                self.context.ending.push(key);
+            let is_flushed = link.output.is_flushed();
+            match link.tcp {
+                Tcp::Lost => self.finish(key),
+                Tcp::PeerEnded if is_flushed => self.finish(key),
+                Tcp::Open if is_flushed => self.shut_write(key),
+                Tcp::Open | Tcp::PeerEnded if link.output.is_due() => {
+                    self.context.ending.push(key);
+                }
+                Tcp::Open | Tcp::PeerEnded | Tcp::Lingering => {}
             }
         }
         ending.append(&mut self.context.ending);
@@ -363,11 +480,11 @@ impl<S: Socket> Switchboard<S> {
     /// it would reset TCP and overtake our Close: so only our side is shut, and the rest is read.
     fn shut_write(&mut self, key: Key) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.lingering = true;
+        link.tcp = Tcp::Lingering;
         if link.socket.shut_write().is_err() {
             self.finish(key);
-        } else if link.readable {
-            link.read_on(&mut self.context);
+        } else {
+            link.go_on(&mut self.context);
         }
     }
 
@@ -377,49 +494,90 @@ impl<S: Socket> Switchboard<S> {
         peer.link.unsubscribe_all(&mut self.context);
         peer.link.connection.receive_eof();
         peer.tell_closed(&self.context);
-        self.shared.leave(self.context.worker, peer.link.admission);
+        peer.link.stash = None;
+        peer.link.count_unfinished(&mut self.context);
+        self.shared.leave(self.number, peer.link.admission);
         peer.link.log_end(&self.context);
+        // Extensions and what a decision came to are foreign, too.
+        if guard(|| drop(peer)) == Err(Panicked) {
+            self.context.counters.panics.add(1);
+        }
     }
 
     // ---- mail ----------------------------------------------------------------------------------
 
-    fn open_mail(&mut self) {
-        if self.context.mailbox.is_stopping() && self.stop_at.is_none() {
-            self.begin_stop();
+    /// Carries out commands and takes in publications, in the order in which they were posted.
+    fn work_off_mail(&mut self) {
+        if self.context.mail.is_empty() && self.context.mailbox.is_empty() {
+            return;
         }
-        self.context.sort_mail();
-        let mut letters = mem::take(&mut self.context.letters);
-        for letter in letters.drain(..) {
-            match letter {
-                Letter::Errand(id, errand) => self.run_errand(id, errand),
-                Letter::Publication(publication) => self.context.topics.take_in(publication),
-                Letter::Wake(task) => self.context.tasks.wake(task),
+        let mut budget = Budget::new(MAIL, self.clock, &mut self.context);
+        while let Some((number, mail)) = self.context.next_mail() {
+            let size = mail.size();
+            match mail {
+                Mail::Publication(publication) => {
+                    if self.context.topics.take_in(publication, number).is_some() {
+                        self.context.mailbox.done(1, size);
+                    }
+                }
+                Mail::Command(id, command) => {
+                    self.run_command(id, command);
+                    self.context.mailbox.done(1, size);
+                }
+                Mail::Wake(task) => {
+                    self.context.tasks.wake_key(task);
+                    self.context.mailbox.done(1, size);
+                }
             }
-            self.flush_early();
+            self.context.worked_off = number;
+            self.release_held();
+            self.context.spend(COMMAND);
+            if budget.is_used_up(&mut self.context) {
+                break;
+            }
         }
-        letters.append(&mut self.context.letters);
-        self.context.letters = letters;
     }
 
-    fn run_errand(&mut self, id: PeerId, errand: Errand) {
+    /// Goes on with what connections hold until the mail was worked off up to here.
+    fn release_held(&mut self) {
+        let worked_off = self.context.worked_off;
+        while let Some(&(after, key)) = self.context.holding.front()
+            && after <= worked_off
+        {
+            self.context.holding.pop_front();
+            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+                // An extension may frame what was published.
+                if guard(|| link.release(&mut self.context)) == Err(Panicked) {
+                    self.end_after_panic(key);
+                }
+                self.settle(key);
+            }
+        }
+    }
+
+    fn run_command(&mut self, id: PeerId, command: Command) {
         let key = Key { slot: id.slot, generation: id.generation };
-        let done = self.peers.get_mut(key).is_some_and(|peer| {
-            Serving::new(peer, &mut self.context)
-                .call_link(|call| {
-                    // What its poster published before goes out before it.
-                    call.hear(Hear::All);
-                    match errand {
-                        Errand::Send(message) => call.send(message),
-                        Errand::Ping(payload) => call.ping(&payload),
-                        Errand::Close(code, reason) => call.close(code, &reason),
-                    }
-                })
-                .is_ok()
+        let (peers, context) = (&mut self.peers, &mut self.context);
+        let run = guard(|| {
+            let Some(peer) = peers.get_mut(key) else { return false };
+            // What its poster published before goes out before it.
+            peer.link.deliver_published(context);
+            let mut serving = Serving::new(peer, context);
+            serving.call_link(|call| match command {
+                Command::Send(message) => call.send(message).is_ok(),
+                Command::Ping(payload) => call.ping(&payload).is_ok(),
+                Command::Close(code, reason) => call.close(code, &reason).is_ok(),
+            })
+        });
+        let done = run.unwrap_or_else(|Panicked| {
+            self.end_after_panic(key);
+            true
         });
         if !done {
             self.context.counters.undelivered.add(1);
         }
         self.settle(key);
+        self.flush_early();
     }
 
     fn begin_stop(&mut self) {
@@ -462,21 +620,10 @@ impl<S: Socket> Switchboard<S> {
     fn expire(&mut self) {
         let now = self.context.now;
         self.context.tasks.expire();
-        while let Some((tick, keys)) = self.context.timers.pop(now) {
-            for &key in &keys {
-                // An entry that another one has overtaken is stale.
-                if let Some(peer) = self.peers.get_mut(key)
-                    && peer.link.armed == tick
-                {
-                    peer.link.armed = Default::default();
-                    self.expire_peer(key);
-                }
-            }
-            self.context.timers.give_back(keys);
-        }
+        self.expire_peers();
         for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
-            job.next = now + job.period;
-            if catch_unwind(AssertUnwindSafe(|| (job.run)(now))).is_err() {
+            job.next = now + job.period.min(LONGEST);
+            if guard(|| (job.run)(now)) == Err(Panicked) {
                 self.context.counters.panics.add(1);
                 log::error!("a periodic job panicked");
             }
@@ -484,6 +631,32 @@ impl<S: Socket> Switchboard<S> {
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.peers.keys().into_iter().for_each(|key| self.finish(key));
             self.context.tasks.clear();
+        }
+    }
+
+    fn expire_peers(&mut self) {
+        if self.context.timers.next().is_none_or(|next| next > self.context.now) {
+            return;
+        }
+        let now = self.context.now;
+        let mut budget = Budget::new(TIME, self.clock, &mut self.context);
+        while let Some((tick, mut keys)) = self.context.timers.pop(now) {
+            while let Some(key) = keys.pop() {
+                // An entry that another one has overtaken is stale.
+                if let Some(peer) = self.peers.get_mut(key)
+                    && peer.link.armed == tick
+                {
+                    peer.link.armed = Default::default();
+                    self.expire_peer(key);
+                    self.context.spend(TIMER);
+                    self.flush_early();
+                }
+                if budget.is_used_up(&mut self.context) {
+                    self.context.timers.put_back(tick, keys);
+                    return;
+                }
+            }
+            self.context.timers.give_back(keys);
         }
     }
 
@@ -506,7 +679,7 @@ impl<S: Socket> Switchboard<S> {
                 let output = &mut self.context.output;
                 let start = output.len();
                 peer.link.connection.handle_timeout(now, output);
-                peer.link.leave(start, &mut self.context);
+                peer.link.leave(start, 0, &mut self.context);
                 peer.link.arm(&mut self.context);
                 // A Pong brings the next Ping closer than the end of the wait for it may be.
                 peer.link.arm_for_ping(&mut self.context);
@@ -542,7 +715,7 @@ impl<S: Socket> Switchboard<S> {
     /// free, so a slow peer that reads all the same is found by trying.
     fn expire_writing(&mut self, key: Key) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.flush_outbox(&mut self.context);
+        link.flush_backlog(&mut self.context);
         if link.is_stuck(self.context.now) {
             let cause = CloseCause::Timeout(Timeout::Write);
             link.connection.disconnect(cause, CloseCode::ABNORMAL, "nothing was taken");
@@ -555,10 +728,9 @@ impl<S: Socket> Switchboard<S> {
 
     // ---- flush ---------------------------------------------------------------------------------
 
-    /// Keeps the turn's output and publications within bounds.
+    /// Keeps the turn's output within its bound.
     fn flush_early(&mut self) {
-        if self.context.output.len() > MAX_OUTPUT || self.context.mailbox.is_heavy() {
-            self.context.sort_mail();
+        if self.context.output.len() > MAX_OUTPUT {
             self.flush();
         }
     }
@@ -566,21 +738,20 @@ impl<S: Socket> Switchboard<S> {
     /// Writes what the turn has for each connection: once for each. What is sent over it in answer
     /// leaves with the next turn.
     fn flush(&mut self) {
-        self.fan_out();
         let mut flushed = mem::take(&mut self.context.flushed);
         let mut deferred = mem::take(&mut self.context.deferred);
         for entry in deferred.drain(..) {
             let Some(Peer { link, .. }) = self.peers.get_mut(entry.key()) else { continue };
             link.flush_deferred(&entry, &mut self.context);
-            if link.lost || link.backlog() > 0 {
+            if link.is_lost() || link.output.backlog() > 0 {
                 flushed.push(entry.key());
             }
         }
         self.context.deferred = deferred;
         self.context.clear_output();
-        while let Some(key) = self.context.dirty.pop() {
+        while let Some(key) = self.context.listed.pop() {
             if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                link.flush_outbox(&mut self.context);
+                link.flush_backlog(&mut self.context);
                 flushed.push(key);
             }
         }
@@ -591,50 +762,48 @@ impl<S: Socket> Switchboard<S> {
         self.end_connections();
     }
 
-    /// Gives each topic's publications to its members.
+    /// Gives each topic's publications to its members, topic after topic, as far as the budget goes.
     fn fan_out(&mut self) {
         if self.context.topics.is_waiting() {
-            self.hand_out();
+            self.deliver();
+            self.context.count_compressed();
         }
-        self.context.round = self.context.round.wrapping_add(1);
-        self.context.count_compressed();
         while let Some(key) = self.context.unsettled.pop() {
+            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
+                link.tidy_subscriptions(&mut self.context);
+            }
             self.settle(key);
         }
     }
 
-    /// Where a topic has many members, those that have just spoken hear last. What they say to what they
-    /// hear is then there when the next publications leave, rather than wait while the others hear these.
-    fn hand_out(&mut self) {
-        let round = self.context.round;
-        let mut speakers = mem::take(&mut self.context.speakers);
-        while let Some(mut batch) = self.context.topics.next_batch() {
-            let many = batch.places() >= MANY;
-            let (members, news) = batch.members();
-            for (key, heard) in members {
+    fn deliver(&mut self) {
+        let mut budget = Budget::new(FAN_OUT, self.clock, &mut self.context);
+        while let Some(mut delivery) = self.context.topics.next_delivery() {
+            let mut is_used_up = false;
+            while !is_used_up && let Some((key, received)) = delivery.next_member() {
                 self.deliveries += 1;
-                match self.peers.get_mut(key) {
-                    Some(Peer { link, .. }) if many && link.read_in == round => {
-                        speakers.push((key, heard))
-                    }
-                    Some(Peer { link, .. }) => link.publish(news, heard, &mut self.context),
-                    None => {}
-                }
-            }
-            for (key, heard) in speakers.drain(..) {
                 if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                    link.publish(news, heard, &mut self.context);
+                    let context = &mut self.context;
+                    // An extension may frame what was published.
+                    if guard(|| link.publish(&mut delivery.batch, received, context)).is_err() {
+                        self.end_after_panic(key);
+                    }
                 }
+                self.context.spend(DELIVERY);
+                is_used_up = budget.is_used_up(&mut self.context);
             }
-            self.context.topics.give_back(batch);
+            let (items, bytes) = self.context.topics.put_back(delivery);
+            self.context.mailbox.done(items, bytes);
+            if is_used_up {
+                return;
+            }
         }
-        self.context.speakers = speakers;
     }
 
     /// A socket took something, or failed: goes on with whoever waited for that.
     fn after_flush(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if !peer.link.lost && peer.link.has_drained() {
+        if !peer.link.is_lost() && peer.link.has_drained() {
             Serving::new(peer, &mut self.context).drained();
             peer.link.go_on(&mut self.context);
         }
@@ -654,8 +823,15 @@ impl ReadBuffer {
     }
 }
 
-impl<S> Drop for Switchboard<S> {
+impl<S> Drop for Reactor<S> {
+    /// Nobody reaches it any more, and what it served is dropped piece by piece, as all of that is foreign.
     fn drop(&mut self) {
+        self.context.mailbox.close();
+        for key in self.peers.keys() {
+            let peer = self.peers.remove(key);
+            guard(|| drop(peer)).ok();
+        }
         self.context.tasks.clear();
+        self.jobs.drain(..).for_each(|job| drop(guard(|| drop(job))));
     }
 }
