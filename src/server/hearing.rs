@@ -99,5 +99,5 @@ impl Hearing {
     }
 }
 
-#[cfg(all(test, feature = "deflate"))]
+#[cfg(test)]
 mod tests;

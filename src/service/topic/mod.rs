@@ -6,9 +6,8 @@
 
 mod ear;
 mod lag;
-#[cfg_attr(not(feature = "deflate"), path = "absent.rs")]
 mod pack;
-#[cfg(all(test, feature = "deflate"))]
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -238,7 +237,7 @@ impl Topic {
     }
 
     /// A topic that compresses what is published to it (RFC 7692): once for each kind of member,
-    /// however many these are. Without the feature `deflate` it is like any other.
+    /// however many these are.
     ///
     /// | members that agreed to | hear |
     /// |---|---|
@@ -272,8 +271,7 @@ impl Topic {
     pub fn compressed(settings: TopicDeflate) -> Self {
         assert!(settings.is_legal(), "out of range: {settings:?}");
         let window_bits = settings.window_bits;
-        let Some(packer) = Packer::new(settings) else { return Self::new() };
-        let state = State { packer: Some(packer), ..State::default() };
+        let state = State { packer: Some(Packer::new(settings)), ..State::default() };
         Self(Arc::new(Shared { window_bits, state: Mutex::new(state), ..Shared::default() }))
     }
 

@@ -38,9 +38,8 @@ struct Cohort {
 }
 
 impl Packer {
-    pub(super) fn new(settings: TopicDeflate) -> Option<Self> {
-        let made = Compressions::default();
-        Some(Self { settings, cohort: None, scratch: Vec::new(), made })
+    pub(super) fn new(settings: TopicDeflate) -> Self {
+        Self { settings, cohort: None, scratch: Vec::new(), made: Compressions::default() }
     }
 
     /// Compresses the message with offset `offset` for those of the `members` who can take it so.

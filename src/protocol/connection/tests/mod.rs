@@ -4,7 +4,6 @@
 //! [`raw`] is raw mode; `compressed` is permessage-deflate; [`extended`] is extensions of one's own, and
 //! [`negotiation`] how they are agreed on; [`histories`] plays random ones.
 
-#[cfg(feature = "deflate")]
 mod compressed;
 mod extended;
 mod histories;
