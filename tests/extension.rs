@@ -88,10 +88,9 @@ impl Service for Member {
 
 /// A route to a topic's members whose frames may be numbered, compressed, or both.
 fn hall(topic: Topic) -> Route {
-    let route = Route::new(move |_: &Request<'_>| Member(topic.clone()))
-        .extensions(Extensions::new().with(Numbered));
-    let route = route.deflate(Some(chinwag::Deflate::for_topics()));
-    route
+    Route::new(move |_: &Request<'_>| Member(topic.clone()))
+        .extensions(Extensions::new().with(Numbered))
+        .deflate(Some(chinwag::Deflate::for_topics()))
 }
 
 /// What members of every kind offer.

@@ -139,6 +139,15 @@ fn what_is_received_has_passed_the_extensions() {
 }
 
 #[test]
+fn what_passes_the_extensions_is_work() {
+    let mut endpoint = Endpoint::open(Role::Server, &with([count()]));
+    endpoint.hear_frames(&[bare(0xa1, [&[0][..], &[b'x'; 99]].concat())]);
+    assert_eq!(endpoint.pool.take_work(), 64 + 1024 + 2 * 100);
+    endpoint.say("x".repeat(100)).unwrap();
+    assert_eq!(endpoint.pool.take_work(), 1024 + 2 * 100);
+}
+
+#[test]
 fn control_frames_pass_by() {
     let frames = [
         bare(PING, "before"),
