@@ -18,14 +18,13 @@ mod memory;
 use std::{
     env,
     hint::black_box,
-    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use chinwag::{
     Deflate, Topic, TopicDeflate,
     protocol::extension::deflate::{Agreed, Compressor},
-    service::{Ear, Full, Kind, Letter, Mailbox},
+    topic::{Encoding as Kind, Probe},
 };
 
 /// Messages between one who comes late and the next.
@@ -95,22 +94,6 @@ fn main() {
     }
 }
 
-/// Hears with one ear what a worker is given.
-struct Worker(Mutex<(Ear, usize)>);
-
-impl Mailbox for Worker {
-    fn post(&self, letter: Letter) -> Result<(), Full> {
-        let Letter::Publication(publication) = letter else { panic!("an errand") };
-        let (ear, bytes) = &mut *self.0.lock().unwrap();
-        *bytes += ear.hear(&publication).1.len();
-        Ok(())
-    }
-
-    fn has_room(&self, _: usize) -> bool {
-        true
-    }
-}
-
 /// Bytes that one of the first members is sent, the time of all publications, and what the topic
 /// holds at the end.
 fn publish(
@@ -125,17 +108,17 @@ fn publish(
         server_takeover: kind == Kind::Cohort,
         client_takeover: false,
     };
-    let ear = if kind == Kind::Plain { Ear::default() } else { Ear::new(agreed) };
+    let agreed = (kind != Kind::Plain).then_some(agreed);
     let mut best = Duration::MAX;
     let mut sent = 0;
     let mut held = 0;
     for _ in 0..ROUNDS {
-        let worker = Arc::new(Worker(Mutex::new((ear, 0))));
-        let mailbox: Arc<dyn Mailbox> = Arc::clone(&worker) as _;
-        let mut subscribers = Vec::with_capacity(members + messages.len() / LATE + 1);
         let before = memory::held();
         let topic = Topic::compressed(settings.clone());
-        subscribers.extend((0..members).map(|_| topic.join(0, &mailbox, None, kind).unwrap()));
+        let of_topic = memory::held() - before;
+        let mut probe = Probe::new(&topic, agreed);
+        probe.join(members);
+        let before = memory::held() - of_topic;
         let mut time = Duration::ZERO;
         for messages in messages.chunks(LATE) {
             let begun = Instant::now();
@@ -143,12 +126,13 @@ fn publish(
                 topic.publish(black_box(&message[..])).unwrap();
             }
             time += begun.elapsed();
-            subscribers.push(topic.join(0, &mailbox, None, kind).unwrap());
+            probe.received();
+            // The compressor of shared frames is the thread's, and stays there: its first round counts.
+            held = (memory::held() - before).max(held);
+            probe.join(1);
         }
-        // The compressor of shared frames is the thread's, and stays there: its first round counts.
-        held = (memory::held() - before).max(held);
         best = best.min(time);
-        sent = worker.0.lock().unwrap().1;
+        sent = probe.received();
         let made = topic.compressions();
         let count = messages.len() as u64;
         let expected = match kind {

@@ -67,7 +67,6 @@ pub mod client;
 pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
-#[allow(dead_code, reason = "its callers come one by one")]
 mod guard;
 pub mod protocol;
 pub mod router;

@@ -1,6 +1,5 @@
 //! How many topics may have a compressor of their own: a bound of the process, so this test has one to
 //! itself.
-#![cfg(feature = "deflate")]
 
 use chinwag::{
     Deflate, Peer, Request, Server, Service, Topic, TopicDeflate,

@@ -1,5 +1,4 @@
 //! What compression holds, as the allocator counts it (RFC 7692, §10.4).
-#![cfg(feature = "deflate")]
 
 #[path = "../fuzz/src/memory.rs"]
 mod memory;

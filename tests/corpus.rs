@@ -51,13 +51,11 @@ fn handshakes_are_the_same_however_they_are_cut() {
     replay("handshake", chinwag_fuzz::handshake::check);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn compressed_messages_are_the_same_however_they_are_cut() {
     replay("inflate", chinwag_fuzz::inflate::check);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn offers_of_extensions_are_answered_by_the_plain_rules() {
     replay("extensions", chinwag_fuzz::extensions::check);

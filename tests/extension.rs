@@ -88,11 +88,9 @@ impl Service for Member {
 
 /// A route to a topic's members whose frames may be numbered, compressed, or both.
 fn hall(topic: Topic) -> Route {
-    let route = Route::new(move |_: &Request<'_>| Member(topic.clone()))
-        .extensions(Extensions::new().with(Numbered));
-    #[cfg(feature = "deflate")]
-    let route = route.deflate(Some(chinwag::Deflate::for_topics()));
-    route
+    Route::new(move |_: &Request<'_>| Member(topic.clone()))
+        .extensions(Extensions::new().with(Numbered))
+        .deflate(Some(chinwag::Deflate::for_topics()))
 }
 
 /// What members of every kind offer.
@@ -100,12 +98,10 @@ fn kinds() -> Vec<(&'static str, Settings)> {
     vec![
         ("plain", Settings::default()),
         ("numbered", numbering()),
-        #[cfg(feature = "deflate")]
         (
             "compressed",
             Settings { deflate: Some(chinwag::Deflate::for_topics()), ..Settings::default() },
         ),
-        #[cfg(feature = "deflate")]
         (
             "numbered and compressed",
             Settings { deflate: Some(chinwag::Deflate::for_topics()), ..numbering() },
@@ -115,10 +111,7 @@ fn kinds() -> Vec<(&'static str, Settings)> {
 
 #[test]
 fn members_hear_the_same_whatever_becomes_of_their_frames() {
-    #[cfg(feature = "deflate")]
     let topic = Topic::compressed(chinwag::TopicDeflate { reset_after: 5, ..Default::default() });
-    #[cfg(not(feature = "deflate"))]
-    let topic = Topic::new();
     for workers in [1, 2] {
         let router = Router::new().route("/", hall(topic.clone()));
         let server = Running::start(Server::builder().router(router).workers(workers));

@@ -5,7 +5,6 @@
 
 #[path = "features/closing.rs"]
 mod closing;
-#[cfg(feature = "deflate")]
 #[path = "features/compression.rs"]
 mod compression;
 #[path = "features/configuration.rs"]

@@ -8,7 +8,6 @@ mod support;
 
 #[path = "memory/builder.rs"]
 mod builder;
-#[cfg(feature = "deflate")]
 #[path = "memory/cohort.rs"]
 mod cohort;
 #[path = "memory/deadlines.rs"]

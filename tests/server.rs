@@ -6,7 +6,6 @@ mod support;
 mod chat;
 #[path = "server/closing.rs"]
 mod closing;
-#[cfg(feature = "deflate")]
 #[path = "server/cohort.rs"]
 mod cohort;
 #[path = "server/deadlines.rs"]

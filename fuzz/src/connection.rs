@@ -250,6 +250,11 @@ fn feed(
     let (now, mut pool) = (Instant::now(), Pool::new(0));
     let total = wire.len();
     let mut dice = size as u64;
+    // In pieces of an odd size, little may be inflated at a time.
+    let stops = size % 2 == 1;
+    if stops {
+        pool.set_inflate_allowance(0);
+    }
     while !wire.is_empty() {
         // Whatever the fuzzer chooses for `size`, it chooses other cuts.
         dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -266,10 +271,22 @@ fn feed(
         }
         let (mut piece, rest) = mem::take(&mut wire).split_at_mut(size);
         wire = rest;
-        while let Some(event) = connection.receive(&mut piece, now, &mut pool, output) {
-            seen(Some(event), total - wire.len());
+        loop {
+            let event = connection.receive(&mut piece, now, &mut pool, output);
+            let is_none = event.is_none();
+            if !is_none {
+                seen(event, total - wire.len());
+            } else if piece.is_empty() {
+                break;
+            }
+            if stops {
+                // Now and then nothing, and always something in the end.
+                dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                pool.set_inflate_allowance((dice >> 33) as usize % 3000 + usize::from(is_none));
+            } else {
+                assert!(!is_none, "all of the input is used up");
+            }
         }
-        assert!(piece.is_empty(), "all of the input is used up");
         seen(None, total - wire.len());
     }
 }

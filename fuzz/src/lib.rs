@@ -4,11 +4,9 @@
 //! choose roles, limits and cuts; the rest is what the peer sends.
 
 pub mod connection;
-#[cfg(feature = "deflate")]
 pub mod extensions;
 pub mod frame;
 pub mod handshake;
-#[cfg(feature = "deflate")]
 pub mod inflate;
 mod memory;
 pub mod message;

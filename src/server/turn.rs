@@ -235,8 +235,9 @@ impl<S: Socket> Reactor<S> {
         self.flush();
     }
 
-    /// How many publications wait for the end of the turn.
-    pub(crate) fn publications(&mut self) -> usize {
+    /// Serves what has come, and gives how many publications wait for the end of the turn.
+    pub(crate) fn gather(&mut self) -> usize {
+        self.serve();
         self.work_off_mail();
         self.context.topics.waiting()
     }
@@ -267,7 +268,7 @@ impl<S: Socket> Reactor<S> {
             self.shared.leave(self.number, admission);
             return;
         }
-        let (now, since) = (self.context.now, self.context.micros());
+        let (now, since) = (self.context.now, self.context.hundredths());
         let settings = Arc::clone(self.routes.defaults());
         let mut prepared = Ok(());
         let key = self.peers.insert(|key| {
@@ -832,6 +833,8 @@ impl<S> Drop for Reactor<S> {
             guard(|| drop(peer)).ok();
         }
         self.context.tasks.clear();
-        self.jobs.drain(..).for_each(|job| drop(guard(|| drop(job))));
+        for job in self.jobs.drain(..) {
+            guard(|| drop(job)).ok();
+        }
     }
 }

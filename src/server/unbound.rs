@@ -136,7 +136,7 @@ mod tests {
         rc::Rc,
     };
 
-    use super::{super::patience::MANY, *};
+    use super::*;
     use crate::{Message, Peer, Request, Server, Service, Topic};
 
     const REQUEST: &[u8] =
@@ -189,21 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn who_has_just_spoken_to_many_hears_last_and_all_hear_within_the_turn() {
-        assert_eq!(orders_among(MANY, &[0])[0], [1, 2, 0]);
-        assert_eq!(orders_among(MANY, &[1])[0], [0, 2, 1]);
-        assert_eq!(orders_among(MANY, &[2, 0])[0], [1, 0, 2]);
-        for (count, speakers) in [(MANY, &[0, 1, 2][..]), (MANY, &[]), (MANY - 1, &[0])] {
-            let [order, ..] = orders_among(count, speakers);
-            assert_eq!(order, [0, 1, 2], "{speakers:?} of {count} speak");
-        }
-    }
-
-    #[test]
-    fn who_has_heard_first_hears_last_the_next_time() {
+    fn deliveries_go_through_the_members_forth_and_back() {
         let (forth, back) = ([0, 1, 2], [2, 1, 0]);
         assert_eq!(orders_among(3, &[]), [forth, back, forth].map(Vec::from));
-        assert_eq!(orders_among(MANY, &[2]), [[0, 1, 2], [1, 0, 2], [0, 1, 2]].map(Vec::from));
+        assert_eq!(orders_among(100, &[2]), [forth, back, forth].map(Vec::from));
     }
 
     /// In which order the first three of so many members hear three times, as some of them speak and one

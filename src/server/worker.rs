@@ -132,7 +132,7 @@ impl Worker {
     /// Waits a moment for what is about to be published, while one large fan-out follows another.
     fn gather(&mut self, events: &mut Events) -> io::Result<()> {
         while self.patience.is_tried(self.reactor.now())
-            && let Some(pause) = self.patience.pause(self.reactor.publications())
+            && let Some(pause) = self.patience.pause(self.reactor.gather())
         {
             thread::sleep(pause);
             self.poll(events, Some(Duration::ZERO))?;

@@ -153,7 +153,6 @@ fn a_topic_reaches_every_client_in_one_call() {
 }
 
 #[test]
-#[cfg(feature = "deflate")]
 fn compression_is_offered_where_it_is_wanted() {
     let server = Server::new(builder().deflate(crate::Deflate::default()));
     let text = "again and ".repeat(100);

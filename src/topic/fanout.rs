@@ -146,7 +146,6 @@ impl Topics {
                 None => {
                     let batch = Batch::new(&mut local.waiting, self.spare.pop());
                     self.waiting -= batch.publications.len();
-                    local.backwards = !local.backwards;
                     local.members.start(local.backwards);
                     batch
                 }
@@ -166,6 +165,7 @@ impl Topics {
             local.batch = Some(batch);
             return (0, 0);
         }
+        local.backwards = !backwards;
         self.queue.pop_front();
         if !local.waiting.is_empty() {
             self.queue.push_back(topic);
@@ -241,7 +241,9 @@ impl Members {
             hole = self.cursor;
         }
         let last = self.dense.len() - 1;
-        self.move_to(hole, last);
+        if hole < last {
+            self.move_to(hole, last);
+        }
         self.dense.pop();
         if self.dense.is_empty() {
             *self = Self::default();
@@ -301,11 +303,6 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// How many members there are.
-    pub(crate) fn members(&self) -> usize {
-        self.members.dense.len()
-    }
-
     /// The next one that has not received all of the batch, with the offset up to which it has. The batch
     /// counts as received from now on.
     pub(crate) fn next_member(&mut self) -> Option<(Key, u64)> {

@@ -9,6 +9,7 @@ mod compress;
 mod encoding;
 pub(crate) mod fanout;
 mod lag;
+mod probe;
 pub(crate) mod subscription;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,8 @@ use std::{
 use compress::Packer;
 pub use encoding::{Encoding, EncodingState};
 pub use lag::Lag;
+#[doc(hidden)]
+pub use probe::Probe;
 use subscription::Subscription;
 
 use crate::mailbox::Mailbox;
@@ -240,7 +243,7 @@ impl Topic {
     }
 
     /// A topic that compresses what is published to it (RFC 7692): once for each kind of member,
-    /// however many these are. Without the feature `deflate` it is like any other.
+    /// however many these are.
     ///
     /// | members that agreed to | hear |
     /// |---|---|

@@ -1,54 +1,46 @@
+use std::collections::VecDeque;
+
 use super::*;
-use crate::{protocol::extension::deflate::Agreed, service::Full};
+use crate::{
+    mailbox::{self, Mail},
+    protocol::extension::deflate::Agreed,
+    slab::Key,
+};
 
-/// Keeps the publications, unless it is full.
-#[derive(Default)]
-struct Letters {
-    publications: Mutex<Vec<Publication>>,
-    full: std::sync::atomic::AtomicBool,
-}
-
-impl Mailbox for Letters {
-    fn post(&self, letter: Letter) -> Result<(), Full> {
-        let Letter::Publication(publication) = letter else { panic!("an errand") };
-        self.publications.lock().unwrap().push(publication);
-        Ok(())
-    }
-
-    fn has_room(&self, _: usize) -> bool {
-        !self.full.load(Ordering::Relaxed)
-    }
-}
-
-impl Letters {
-    /// What was published since this was last asked; one publication a worker makes one here.
-    fn taken(&self) -> Vec<Publication> {
-        std::mem::take(&mut self.publications.lock().unwrap())
-    }
+/// What was published since this was last asked.
+fn taken(mailbox: &Mailbox) -> Vec<Publication> {
+    let mut mail = VecDeque::new();
+    mailbox.take(&mut mail);
+    let publication = |mail: Mail| {
+        mailbox.done(1, mail.size());
+        let Mail::Publication(publication) = mail else { panic!("{mail:?}") };
+        publication
+    };
+    mail.into_iter().map(publication).collect()
 }
 
 /// A topic with members.
 struct Hall {
     topic: Topic,
-    letters: Arc<Letters>,
-    members: Vec<Subscriber>,
+    mailbox: Arc<Mailbox>,
+    members: Vec<Subscription>,
 }
 
 impl Hall {
     fn new(settings: TopicDeflate) -> Self {
-        let (letters, members) = Default::default();
-        Self { topic: Topic::compressed(settings), letters, members }
+        let mailbox = Arc::new(Mailbox::new(|| ()));
+        Self { topic: Topic::compressed(settings), mailbox, members: Vec::new() }
     }
 
-    fn join(&mut self, kind: Kind, count: usize) {
-        let mailbox: Arc<dyn Mailbox> = Arc::clone(&self.letters) as _;
-        self.members.extend((0..count).map(|_| self.topic.join(0, &mailbox, None, kind).unwrap()));
+    fn join(&mut self, encoding: Encoding, count: usize) {
+        let join = |_| self.topic.subscribe(&self.mailbox, None, encoding).unwrap();
+        self.members.extend((0..count).map(join));
     }
 
     /// Says something; gives whether there was a shared frame, one for the cohort, and a start.
     fn say(&mut self) -> (bool, bool, bool) {
         self.topic.publish(&*format!("{TEXT} {}", self.topic.last_offset())).unwrap();
-        let publication = self.letters.taken().pop().unwrap();
+        let publication = taken(&self.mailbox).pop().unwrap();
         let Publication { shared, cohort, cohort_starts, .. } = publication;
         (shared.is_some(), cohort.is_some(), cohort_starts)
     }
@@ -63,13 +55,13 @@ const COHORT: (bool, bool, bool) = (false, true, false);
 #[test]
 fn ten_thousand_members_cost_one_compression_of_each_kind() {
     let mut hall = Hall::new(TopicDeflate::default());
-    hall.join(Kind::Plain, 10_000);
+    hall.join(Encoding::Plain, 10_000);
     hall.say();
     assert_eq!(hall.topic.compressions(), Compressions::default());
-    hall.join(Kind::Shared, 10_000);
+    hall.join(Encoding::Shared, 10_000);
     hall.say();
     assert_eq!(hall.topic.compressions(), Compressions { shared: 1, cohort: 0, starts: 0 });
-    hall.join(Kind::Cohort, 10_000);
+    hall.join(Encoding::Cohort, 10_000);
     // What starts the cohort serves the others too.
     assert_eq!(hall.say(), (true, true, true));
     assert_eq!(hall.topic.compressions(), Compressions { shared: 1, cohort: 1, starts: 1 });
@@ -80,24 +72,24 @@ fn ten_thousand_members_cost_one_compression_of_each_kind() {
 #[test]
 fn the_cohort_starts_anew_for_those_who_wait() {
     let mut hall = Hall::new(TopicDeflate { reset_after: 10, ..TopicDeflate::default() });
-    hall.join(Kind::Cohort, 2);
+    hall.join(Encoding::Cohort, 2);
     assert_eq!(hall.say(), SHARED, "two are too few");
-    hall.join(Kind::Cohort, 1);
+    hall.join(Encoding::Cohort, 1);
     assert_eq!(hall.say(), START);
     for _ in 0..100 {
         assert_eq!(hall.say(), COHORT, "nobody waits");
     }
-    hall.join(Kind::Cohort, 1);
+    hall.join(Encoding::Cohort, 1);
     assert_eq!(hall.say(), START, "it was long ago");
-    hall.join(Kind::Cohort, 4);
+    hall.join(Encoding::Cohort, 4);
     for _ in 1..10 {
         assert_eq!(hall.say(), COHORT, "as many wait as are in, for a short time");
     }
     assert_eq!(hall.say(), START);
-    hall.join(Kind::Cohort, 9);
+    hall.join(Encoding::Cohort, 9);
     assert_eq!(hall.say(), START, "more wait than are in");
     for member in &mut hall.members[..9] {
-        member.recount(Kind::Cohort);
+        member.recount(Encoding::Cohort);
     }
     assert_eq!(hall.say(), START, "more have missed something than are in");
     assert_eq!(hall.say(), COHORT);
@@ -106,15 +98,15 @@ fn the_cohort_starts_anew_for_those_who_wait() {
 #[test]
 fn a_compressor_is_freed_once_few_can_use_it() {
     let mut hall = Hall::new(TopicDeflate::default());
-    hall.join(Kind::Cohort, 3);
+    hall.join(Encoding::Cohort, 3);
     assert_eq!(hall.say(), START);
     hall.members.pop();
     assert_eq!(hall.say(), SHARED);
-    hall.join(Kind::Cohort, 1);
+    hall.join(Encoding::Cohort, 1);
     assert_eq!(hall.say(), START);
-    hall.members[0].recount(Kind::Plain);
+    hall.members[0].recount(Encoding::Plain);
     assert_eq!(hall.say(), SHARED);
-    hall.members[0].recount(Kind::Cohort);
+    hall.members[0].recount(Encoding::Cohort);
     assert_eq!(hall.say(), START);
     hall.members.clear();
     hall.topic.publish(TEXT).unwrap();
@@ -124,28 +116,31 @@ fn a_compressor_is_freed_once_few_can_use_it() {
 #[test]
 fn short_messages_and_refused_ones_enter_no_window() {
     let mut hall = Hall::new(TopicDeflate { min_len: TEXT.len(), ..TopicDeflate::default() });
-    hall.join(Kind::Cohort, 3);
-    hall.join(Kind::Shared, 1);
+    hall.join(Encoding::Cohort, 3);
+    hall.join(Encoding::Shared, 1);
     hall.topic.publish(&TEXT[1..]).unwrap();
-    let publication = hall.letters.taken().pop().unwrap();
+    let publication = taken(&hall.mailbox).pop().unwrap();
     assert!(publication.shared.is_none() && publication.cohort.is_none());
-    hall.letters.full.store(true, Ordering::Relaxed);
+    for _ in 0..mailbox::MAX_ITEMS {
+        hall.mailbox.post(Mail::Wake(Key { slot: 0, generation: 0 })).unwrap();
+    }
     assert_eq!(hall.topic.publish(TEXT), Err(PublishError::Busy));
     assert_eq!(hall.topic.compressions(), Compressions::default());
-    hall.letters.full.store(false, Ordering::Relaxed);
+    hall.mailbox.take(&mut VecDeque::new());
+    hall.mailbox.done(mailbox::MAX_ITEMS, 0);
     assert_eq!(hall.say(), (true, true, true));
 }
 
 #[test]
 fn what_does_not_shrink_is_shared_plain_and_goes_to_the_cohort_all_the_same() {
     let mut hall = Hall::new(TopicDeflate::default());
-    hall.join(Kind::Cohort, 3);
-    hall.join(Kind::Shared, 1);
+    hall.join(Encoding::Cohort, 3);
+    hall.join(Encoding::Shared, 1);
     hall.say();
     let noise: Vec<u8> =
         (0..100_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     hall.topic.publish(noise.clone()).unwrap();
-    let publication = hall.letters.taken().pop().unwrap();
+    let publication = taken(&hall.mailbox).pop().unwrap();
     assert!(publication.shared.is_none());
     assert!(publication.cohort.unwrap().len() > publication.plain.len());
 }
@@ -153,7 +148,7 @@ fn what_does_not_shrink_is_shared_plain_and_goes_to_the_cohort_all_the_same() {
 #[test]
 fn an_ear_hears_what_its_peer_can_inflate() {
     let agreed = |server_window_bits, server_takeover| {
-        Ear::new(Agreed {
+        EncodingState::new(Agreed {
             server_window_bits,
             client_window_bits: 15,
             server_takeover,
@@ -162,28 +157,28 @@ fn an_ear_hears_what_its_peer_can_inflate() {
     };
     let settings = TopicDeflate { window_bits: 12, reset_after: 2, ..TopicDeflate::default() };
     let mut hall = Hall::new(settings.clone());
-    hall.join(Kind::Shared, 1);
-    hall.join(Kind::Cohort, 3);
+    hall.join(Encoding::Shared, 1);
+    hall.join(Encoding::Cohort, 3);
     // Start, cohort, start: the topic is told of somebody new in between.
     hall.say();
     hall.say();
-    hall.join(Kind::Cohort, 1);
+    hall.join(Encoding::Cohort, 1);
     for text in [TEXT, TEXT, "short", TEXT] {
         hall.topic.publish(text).unwrap();
     }
     // `say` has taken the first two away.
-    let publications = hall.letters.taken();
+    let publications = taken(&hall.mailbox);
     let starts: Vec<_> = publications.iter().map(|new| new.cohort_starts).collect();
     assert_eq!(starts, [true, false, false, false]);
 
     let other = Topic::compressed(settings);
-    let kinds = |mut ear: Ear, from: usize| -> Vec<Kind> {
-        publications[from..].iter().map(|publication| ear.hear(publication).0).collect()
+    let kinds = |mut ear: EncodingState, from: usize| -> Vec<Encoding> {
+        publications[from..].iter().map(|publication| ear.pick(publication).0).collect()
     };
-    use Kind::*;
+    use Encoding::*;
     let cohort = [Cohort, Cohort, Plain, Cohort];
     let shared = [Shared, Shared, Plain, Shared];
-    assert_eq!(kinds(Ear::default(), 0), [Plain; 4]);
+    assert_eq!(kinds(EncodingState::default(), 0), [Plain; 4]);
     assert_eq!(kinds(agreed(11, true), 0), shared, "its window is too small for the cohort");
     assert_eq!(kinds(agreed(12, true), 0), cohort);
     assert_eq!(kinds(agreed(15, true), 0), cohort);
@@ -192,16 +187,16 @@ fn an_ear_hears_what_its_peer_can_inflate() {
 
     let mut ear = agreed(15, true);
     assert_eq!(
-        (ear.kind(&hall.topic), ear.kind(&other), ear.kind(&Topic::new())),
+        (ear.encoding(&hall.topic), ear.encoding(&other), ear.encoding(&Topic::new())),
         (Cohort, Cohort, Plain)
     );
-    ear.hear(&publications[0]);
+    ear.pick(&publications[0]);
     assert_eq!(ear.cohort(), Some(hall.topic.id()));
-    assert_eq!((ear.kind(&hall.topic), ear.kind(&other)), (Cohort, Plain));
+    assert_eq!((ear.encoding(&hall.topic), ear.encoding(&other)), (Cohort, Plain));
     ear.miss(other.id());
-    assert_eq!(ear.hear(&publications[1]).0, Cohort);
+    assert_eq!(ear.pick(&publications[1]).0, Cohort);
     ear.miss(hall.topic.id());
-    assert_eq!((ear.cohort(), ear.hear(&publications[3]).0), (None, Shared));
+    assert_eq!((ear.cohort(), ear.pick(&publications[3]).0), (None, Shared));
 }
 
 #[test]
@@ -213,10 +208,10 @@ fn a_window_of_eight_bits_is_no_setting() {
 #[test]
 fn a_small_window_is_enough_for_a_small_message() {
     let mut hall = Hall::new(TopicDeflate::default());
-    hall.join(Kind::Shared, 1);
+    hall.join(Encoding::Shared, 1);
     for (len, bits) in [(512, 9), (513, 10), (4_096, 12), (4_097, 13), (100_000, 13)] {
         hall.topic.publish(vec![7; len]).unwrap();
-        let publication = hall.letters.taken().pop().unwrap();
+        let publication = taken(&hall.mailbox).pop().unwrap();
         assert_eq!(publication.shared_bits, bits);
         for own in [9, 12, 15] {
             let agreed = Agreed {
@@ -225,8 +220,8 @@ fn a_small_window_is_enough_for_a_small_message() {
                 server_takeover: false,
                 client_takeover: false,
             };
-            let heard = if own < bits { Kind::Plain } else { Kind::Shared };
-            assert_eq!(Ear::new(agreed).hear(&publication).0, heard, "{len} bytes, {own} bits");
+            let heard = if own < bits { Encoding::Plain } else { Encoding::Shared };
+            assert_eq!(EncodingState::new(agreed).pick(&publication).0, heard, "{len} bytes, {own} bits");
         }
     }
 }

@@ -114,7 +114,6 @@ fn who_agrees_to_what_was_not_asked_for_is_given_up() {
     }
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn who_answers_an_offer_of_compression_with_something_else_is_given_up() {
     use chinwag::Deflate;

@@ -285,7 +285,6 @@ fn frames_are_seen_and_answered_by_hand_in_raw_mode() {
     assert_eq!(client.recv(), Ok(None));
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn compression_is_offered_agreed_on_and_used() {
     use chinwag::{Deflate, Server};

@@ -138,7 +138,6 @@ impl Service for Member {
 fn hall(topic: &Topic) -> testing::Server {
     let topic = topic.clone();
     let route = Route::new(move |_: &Request<'_>| Member(topic.clone())).extensions(numbered());
-    #[cfg(feature = "deflate")]
     let route = route.deflate(Some(chinwag::Deflate::for_topics()));
     let limits = Limits { max_backlog: 1 << 20, ..Limits::default() };
     testing::Server::new(Server::builder().route("/", route).limits(limits))
@@ -151,13 +150,11 @@ fn a_member_that_says_a_last_word_and_quits_hears_it() {
         ("plain", |connect| connect, &masked(0x81, b"goodbye")),
         ("numbered", |connect| connect.extensions(numbered()), &masked(0xa1, b"\0goodbye")),
         // What it says itself need not be compressed.
-        #[cfg(feature = "deflate")]
         (
             "compressed",
             |connect| connect.deflate(chinwag::Deflate::for_topics()),
             &masked(0x81, b"goodbye"),
         ),
-        #[cfg(feature = "deflate")]
         (
             "numbered and compressed",
             |connect| connect.deflate(chinwag::Deflate::for_topics()).extensions(numbered()),

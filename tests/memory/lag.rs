@@ -167,7 +167,6 @@ fn who_takes_nothing_at_all_is_given_up() {
     assert_eq!(hall.server.connections(), 1);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn who_was_behind_is_out_of_its_cohort_and_comes_in_again() {
     use chinwag::{Deflate, TopicDeflate};

@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[cfg(feature = "deflate")]
 use chinwag::Deflate;
 use chinwag::{
     CloseCode, CloseReason, Frame, Message, Router, Server, ServerBuilder, Stopper,
@@ -132,7 +131,6 @@ impl Client {
     }
 
     /// Connects and offers compression; it is agreed to.
-    #[cfg(feature = "deflate")]
     pub fn connect_compressed(addr: SocketAddr, path: &str, deflate: Deflate) -> Self {
         let settings = Settings { deflate: Some(deflate), ..Settings::default() };
         let client = Self::connect_offering(addr, path, settings);

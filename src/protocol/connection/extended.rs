@@ -8,7 +8,7 @@ use std::mem;
 
 use super::{Connection, Event, Mode, incoming::inflated};
 use crate::protocol::{
-    buffer::{Payload, Pool},
+    buffer::{Payload, Pool, work},
     close::CloseCause,
     error::{ProtocolError, SendError},
     frame::{BINARY, CONTINUATION, Header, HeaderRules, Opcode, Rsv, TEXT},
@@ -35,18 +35,17 @@ impl Connection {
         let compressed = match (self.agreed, &self.settings.deflate) {
             (Some(agreed), Some(settings)) if self.compresses() => {
                 let (takeover, codecs) = (&mut self.takeover, &mut pool.codecs);
-                agreed.sent_by(self.role).compress(opcode, payload, settings, takeover, codecs)
+                let direction = agreed.sent_by(self.role);
+                direction.compress(opcode, payload, settings, takeover, codecs, &mut pool.work)
             }
             _ => None,
         };
         let header = Header::new(opcode, 0);
-        match compressed {
-            Some(payload) => {
-                let header = Header { rsv: Rsv::RSV1, ..header };
-                self.push_data(header, payload, &mut pool.scratch, output)
-            }
-            None => self.push_data(header, payload, &mut pool.scratch, output),
-        }
+        let (header, payload) = match compressed {
+            Some(payload) => (Header { rsv: Rsv::RSV1, ..header }, payload),
+            None => (header, payload),
+        };
+        self.push_data(header, payload, &mut pool.scratch, &mut pool.work, output)
     }
 
     /// A data frame, by way of the extensions of one's own where there are some.
@@ -55,6 +54,7 @@ impl Connection {
         header: Header,
         payload: &[u8],
         scratch: &mut Vec<u8>,
+        work: &mut u64,
         output: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         let Some(chain) = &mut self.chain else {
@@ -62,6 +62,7 @@ impl Connection {
             return Ok(());
         };
         let max = Limits::on_the_wire(self.settings.limits.max_frame.max(payload.len()));
+        *work += work::passing(payload.len());
         scratch.clear();
         scratch.extend_from_slice(payload);
         let passed = chain.outgoing(header, scratch, max);
@@ -106,6 +107,12 @@ impl Connection {
         self.incoming.as_ref().is_some_and(|incoming| incoming.is_compressed())
     }
 
+    /// Whether a data frame that passes no extension of one's own is compressed.
+    pub(super) fn is_inflated(&self, header: &Header) -> bool {
+        header.rsv == Rsv::RSV1
+            || (header.opcode == Opcode::Continuation && self.continues_compressed())
+    }
+
     /// Whether a frame passes extensions of one's own.
     pub(super) fn is_passed_on(&self, header: &Header) -> bool {
         self.chain.is_some() && !header.opcode.is_control()
@@ -125,7 +132,7 @@ impl Connection {
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
         let len = header.payload_len as usize;
-        if input.len() < len {
+        if input.len() < len || pool.inflate_allowance() == 0 {
             self.incoming.get_or_insert_default().begin_frame(header);
             return self.gather(input, pool);
         }
@@ -156,6 +163,7 @@ impl Connection {
         payload: &[u8],
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
+        pool.work += work::passing(payload.len());
         let chain = self.chain.as_mut().expect("the frame is for it");
         let max = Limits::on_the_wire(self.settings.limits.max_frame);
         let mut scratch = mem::take(&mut pool.scratch);
@@ -191,7 +199,8 @@ impl Connection {
         let message = self.begin_message(header, pool)?;
         match mode {
             _ if message.is_compressed() => {
-                message.join(payload, None, 0, pool)?;
+                // What is behind the extensions has no place to wait in.
+                pool.without_stop(|pool| message.join(payload, None, 0, pool))?;
                 self.finish_inflated(header, pool)
             }
             Mode::Messages => {
@@ -208,18 +217,6 @@ impl Connection {
     }
 
     // ---- compressed messages (RFC 7692) --------------------------------------------------------
-
-    /// A compressed message whose only frame is whole in the input.
-    pub(super) fn receive_compressed(
-        &mut self,
-        header: Header,
-        payload: &mut [u8],
-        pool: &mut Pool,
-    ) -> Result<Event<'static>, ProtocolError> {
-        let mut message = self.begin_compressed(header.opcode, pool);
-        message.join(payload, header.masking_key, 0, pool)?;
-        self.finish_compressed(header, message, pool)
-    }
 
     pub(super) fn begin_compressed(&mut self, opcode: Opcode, pool: &mut Pool) -> Unfinished {
         let agreed = self.agreed.expect("RSV1 is refused otherwise").received_by(self.role);

@@ -7,7 +7,7 @@ use std::{mem, time::Instant};
 
 use super::{Connection, Event, Mode};
 use crate::protocol::{
-    buffer::{Buffer, Payload, Pool},
+    buffer::{Buffer, Payload, Pool, work},
     close::decode_close,
     error::ProtocolError,
     frame::{BINARY, CONTINUATION, Frame, Header, HeaderRules, MAX_HEADER, Opcode, Rsv, TEXT},
@@ -55,6 +55,7 @@ impl Connection {
         let Some((header, header_len)) = self.receive_header::<EXTENDED>(input)? else {
             return Ok(None);
         };
+        pool.work += work::FRAME;
         if EXTENDED && self.is_passed_on(&header) {
             *input = &mut mem::take(input)[header_len..];
             return self.receive_passing(header, input, pool);
@@ -62,7 +63,8 @@ impl Connection {
         self.count::<EXTENDED>(&header)?;
 
         let len = header.payload_len as usize;
-        if input.len() - header_len < len {
+        // What is to be inflated may have to stop in the middle.
+        if input.len() - header_len < len || (EXTENDED && self.is_inflated(&header)) {
             *input = &mut mem::take(input)[header_len..];
             if !header.opcode.is_control() {
                 self.begin_message(header, pool)?;
@@ -72,12 +74,13 @@ impl Connection {
         }
         let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
         *input = rest;
-        self.receive_whole::<EXTENDED>(header, frame, header_len, now, pool, output)
+        self.receive_whole(header, frame, header_len, now, pool, output)
     }
 
-    /// A frame whose payload is whole in the input, behind the first `header_len` bytes of `frame`.
+    /// A frame that is not compressed and whole in the input, its payload behind the first `header_len`
+    /// bytes of `frame`.
     #[inline]
-    fn receive_whole<'i, const EXTENDED: bool>(
+    fn receive_whole<'i>(
         &mut self,
         header: Header,
         frame: &'i mut [u8],
@@ -94,9 +97,6 @@ impl Connection {
         }
         let mode = self.settings.mode;
         if header.fin && header.opcode != Opcode::Continuation {
-            if EXTENDED && header.rsv == Rsv::RSV1 {
-                return self.receive_compressed(header, &mut frame[header_len..], pool).map(Some);
-            }
             let message = whole_message(header.opcode, key, frame, header_len)?;
             return Ok(Some(match mode {
                 Mode::Messages => Event::Message(message),
@@ -107,10 +107,6 @@ impl Connection {
         let payload = &mut frame[header_len..];
         let message = self.begin_message(header, pool)?;
         let event = match mode {
-            _ if EXTENDED && message.is_compressed() => {
-                message.join(payload, key, 0, pool)?;
-                self.finish_inflated(header, pool)?
-            }
             Mode::Messages => {
                 message.join(payload, key, 0, pool)?;
                 self.unfinished().finish_fragment(header)?
@@ -319,49 +315,53 @@ impl Incoming {
         mode: Mode,
         pool: &mut Pool,
     ) -> Result<Option<(Header, Buffer)>, ProtocolError> {
-        let (header, offset, piece) = self.next_piece(input);
-        let key = header.masking_key;
-        match (&mut self.message, mode) {
+        let (header, offset) = self.frame.expect("a frame has begun");
+        let (key, len) =
+            (header.masking_key, input.len().min(header.payload_len as usize - offset));
+        let piece = &mut input[..len];
+        let taken = match (&mut self.message, mode) {
             (Some(message), _)
                 if !header.opcode.is_control()
                     && (mode == Mode::Messages || message.is_compressed()) =>
             {
-                message.join(piece, key, offset, pool)?;
+                message.join(piece, key, offset, pool)?
             }
             (Some(message), Mode::Raw) if !header.opcode.is_control() => {
                 message.check(piece, key, offset)?;
                 self.payload.append(piece, pool);
+                len
             }
             (Some(_) | None, Mode::Messages | Mode::Raw) => {
                 unmask(piece, key, offset);
                 self.payload.append(piece, pool);
+                len
             }
-        }
+        };
+        *input = &mut mem::take(input)[taken..];
+        self.frame = Some((header, offset + taken));
         Ok(self.finish_whole())
     }
 
     /// As [`take`](Self::take), for a data frame that is joined to nothing yet: its header, and its
-    /// payload unmasked.
+    /// payload unmasked. A frame that may have to be inflated does not become whole while nothing may be.
     pub(super) fn gather(
         &mut self,
         input: &mut &mut [u8],
         pool: &mut Pool,
     ) -> Option<(Header, Buffer)> {
-        let (header, offset, piece) = self.next_piece(input);
-        unmask(piece, header.masking_key, offset);
-        self.payload.append(piece, pool);
-        self.finish_whole()
-    }
-
-    /// The current frame, the bytes of it that came before, and those that `input` has.
-    fn next_piece<'p>(&mut self, input: &mut &'p mut [u8]) -> (Header, usize, &'p mut [u8]) {
-        let (header, received) = self.frame.as_mut().expect("a frame has begun");
-        let offset = *received;
-        let len = (header.payload_len as usize - offset).min(input.len());
+        let (header, offset) = self.frame.expect("a frame has begun");
+        let missing = header.payload_len as usize - offset;
+        let len = missing.min(input.len());
+        let may_be_compressed = header.rsv.contains(Rsv::RSV1) || self.is_compressed();
+        if len == missing && len > 0 && may_be_compressed && pool.inflate_allowance() == 0 {
+            return None;
+        }
         let (piece, rest) = mem::take(input).split_at_mut(len);
         *input = rest;
-        *received += len;
-        (*header, offset, piece)
+        unmask(piece, header.masking_key, offset);
+        self.payload.append(piece, pool);
+        self.frame = Some((header, offset + len));
+        self.finish_whole()
     }
 
     /// The current frame, where all of it was taken.

@@ -286,6 +286,10 @@ impl Connection {
     /// Takes bytes from the peer: reads `input` up to the next event and leaves what follows in it.
     /// Call it until it gives `None`, which says that the input is used up.
     ///
+    /// `None` with input left says that the `pool`'s
+    /// [allowance for inflating](Pool::set_inflate_allowance) is used up, perhaps in the middle of a
+    /// frame: call again with the same rest, and perhaps more behind it, once more is allowed.
+    ///
     /// A broken rule fails the connection: its Close is in `output`, the rest of the input is
     /// dropped, and [`close_reason`](Self::close_reason) tells.
     pub fn receive<'i>(
@@ -302,6 +306,8 @@ impl Connection {
                 true => self.receive_frame::<true>(input, now, pool, output),
             };
             match received {
+                // A frame that could not go on to the end of the input.
+                Ok(None) if !input.is_empty() && self.is_amid_frame() => return None,
                 Ok(None) => {}
                 Ok(event) => return event,
                 Err(error) => self.fail(error, now, output),
@@ -557,7 +563,7 @@ impl Connection {
             return self.push_message(opcode, &frame.payload, pool, output);
         }
         let header = Header { fin, ..Header::new(opcode, 0) };
-        self.push_data(header, &frame.payload, &mut pool.scratch, output)
+        self.push_data(header, &frame.payload, &mut pool.scratch, &mut pool.work, output)
     }
 
     /// Sends a Ping with at most 125 bytes of `payload` (§5.5.2).
@@ -608,6 +614,11 @@ impl Connection {
     }
 
     // ---- what the above is made of -------------------------------------------------------------
+
+    /// Whether the payload of a frame is arriving.
+    fn is_amid_frame(&self) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| incoming.frame.is_some())
+    }
 
     /// Bytes have arrived: the peer lives, unless it owes a Pong, which only that Pong settles.
     fn heard(&mut self, now: Instant) {

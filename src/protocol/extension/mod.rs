@@ -6,7 +6,6 @@
 //! that of an [`Extension`] among the installed [`Extensions`].
 
 pub(super) mod chain;
-#[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 pub mod deflate;
 mod installed;
 mod transform;

@@ -150,14 +150,12 @@ fn those_that_do_not_go_together_are_an_error_of_their_route() {
         ("the route has others", same_bit(), quiet().extensions(one()), None),
         ("or none", same_bit(), quiet().extensions(Extensions::new()), None),
         ("its do not", one(), quiet().extensions(same_bit()), Some(names("x-one", "x-other"))),
-        #[cfg(feature = "deflate")]
         (
             "nor with compression",
             one(),
             quiet().deflate(Some(crate::Deflate::default())),
             Some(names("permessage-deflate", "x-one")),
         ),
-        #[cfg(feature = "deflate")]
         (
             "which raw mode leaves out",
             one(),

@@ -310,6 +310,70 @@ fn what_grew_by_compression_is_taken_and_no_more() {
     }
 }
 
+// ---- work --------------------------------------------------------------------------------------
+
+/// Receives `wire` with that allowance until it stops: the bytes that are left, and the work done.
+fn receive_some(endpoint: &mut Endpoint, wire: &[u8], allowance: usize) -> (usize, u64) {
+    endpoint.pool.set_inflate_allowance(allowance);
+    let mut wire = wire.to_vec();
+    let mut input = wire.as_mut_slice();
+    let Endpoint { connection, now, pool, output, .. } = endpoint;
+    assert!(connection.receive(&mut input, *now, pool, output).is_none());
+    (input.len(), pool.take_work())
+}
+
+#[test]
+fn inflating_stops_where_the_allowance_ends() {
+    let message = deflated(&vec![0; 1 << 20]);
+    for role in ROLES {
+        let wire = wire(role, &[bare(BINARY_RSV1, &message)]);
+        let mut endpoint = Endpoint::open(role, &compressing(Deflate::default()));
+        let mut left = &wire[..];
+        for _ in 0..50 {
+            let (rest, work) = receive_some(&mut endpoint, left, 20_000);
+            assert!(rest > 0 && (1..=8 * 21_000).contains(&work), "{rest} left, {work} done");
+            left = &left[left.len() - rest..];
+        }
+        endpoint.hear(left);
+        assert_eq!(endpoint.seen, [binary(vec![0; 1 << 20])]);
+    }
+    let mut endpoint = Endpoint::open(Role::Client, &compressing(Deflate::default()));
+    let wire = wire(Role::Client, &[bare(BINARY_RSV1, &message)]);
+    let (rest, _) = receive_some(&mut endpoint, &wire, 0);
+    assert_eq!(rest, wire.len() - 4, "its header is read");
+}
+
+/// A block costs more than the few bytes that it takes, and so does a window that is set up.
+#[test]
+fn blocks_and_windows_are_work() {
+    let empty = hex("000000ffff");
+    let blocks = wire(Role::Client, &[bare(BINARY_RSV1, empty.repeat(10_000))]);
+    let mut endpoint = Endpoint::open(Role::Client, &compressing(Deflate::default()));
+    let (rest, work) = receive_some(&mut endpoint, &blocks, 100_000);
+    let read = blocks.len() - rest;
+    assert!((400..=500).contains(&read), "{read} bytes of 98 blocks");
+    assert!(work >= 8 * 100_000);
+
+    let mut endpoint = Endpoint::open(Role::Client, &compressing(takeover()));
+    let random: Vec<u8> = (0..40_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    endpoint.hear_frames(&[bare(BINARY_RSV1, deflated(&random))]);
+    endpoint.pool.take_work();
+    endpoint.hear_frames(&[bare(BINARY_RSV1, hex("0300").repeat(32))]);
+    let windows = 32 * (32 << 10);
+    assert!(endpoint.pool.take_work() > windows, "each final block has it copied");
+}
+
+#[test]
+fn what_is_sent_compressed_is_work_and_plain_messages_are_none() {
+    let mut endpoint = Endpoint::open(Role::Server, &compressing(Deflate::default()));
+    endpoint.say("x".repeat(100)).unwrap();
+    assert_eq!(endpoint.pool.take_work(), 0);
+    endpoint.say("x".repeat(1000)).unwrap();
+    assert_eq!(endpoint.pool.take_work(), (32 << 10) + 32 * 1000);
+    endpoint.hear_frames(&[bare(TEXT, "x".repeat(100)), bare(PONG, "")]);
+    assert_eq!(endpoint.pool.take_work(), 2 * 64, "two frames");
+}
+
 // ---- sending -----------------------------------------------------------------------------------
 
 #[test]

@@ -139,6 +139,15 @@ fn what_is_received_has_passed_the_extensions() {
 }
 
 #[test]
+fn what_passes_the_extensions_is_work() {
+    let mut endpoint = Endpoint::open(Role::Server, &with([count()]));
+    endpoint.hear_frames(&[bare(0xa1, [&[0][..], &[b'x'; 99]].concat())]);
+    assert_eq!(endpoint.pool.take_work(), 64 + 1024 + 2 * 100);
+    endpoint.say("x".repeat(100)).unwrap();
+    assert_eq!(endpoint.pool.take_work(), 1024 + 2 * 100);
+}
+
+#[test]
 fn control_frames_pass_by() {
     let frames = [
         bare(PING, "before"),
@@ -265,7 +274,6 @@ fn an_extension_sees_its_own_bits_alone_and_sets_no_others() {
 
 // ---- with compression --------------------------------------------------------------------------
 
-#[cfg(feature = "deflate")]
 #[test]
 fn frames_of_compressed_messages_pass_too() {
     let settings =
@@ -316,7 +324,6 @@ fn frames_of_compressed_messages_pass_too() {
     }
 }
 
-#[cfg(feature = "deflate")]
 fn frames_of_one(from: Role, wire: &[u8]) -> Bare {
     frames(from, wire).pop().expect("one frame")
 }
@@ -363,7 +370,6 @@ fn what_comes_out_keeps_to_the_limits() {
 }
 
 /// What is compressed may be longer behind the extensions too, on the first frame and on others.
-#[cfg(feature = "deflate")]
 #[test]
 fn compressed_frames_may_have_what_does_not_compress_on_top() {
     let limits = Limits { max_frame: 100, ..Limits::default() };
@@ -500,7 +506,6 @@ fn what_is_framed_elsewhere_is_not_taken() {
     assert_eq!(plain.sent(), [bare(TEXT, "Hello")]);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn no_window_is_for_topics() {
     let deflate = Some(Deflate::for_topics());
@@ -545,7 +550,6 @@ fn raw_mode_takes_part_where_it_is_covered() {
     }
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn raw_mode_inflates_behind_the_extensions() {
     let deflate = Some(Deflate { raw: true, ..Deflate::default() });

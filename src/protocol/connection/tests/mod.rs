@@ -4,7 +4,6 @@
 //! [`raw`] is raw mode; `compressed` is permessage-deflate; [`extended`] is extensions of one's own, and
 //! [`negotiation`] how they are agreed on; [`histories`] plays random ones.
 
-#[cfg(feature = "deflate")]
 mod compressed;
 mod extended;
 mod histories;
@@ -14,6 +13,8 @@ mod reading;
 mod states;
 
 use std::{
+    iter::Cycle,
+    slice,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -135,6 +136,8 @@ struct Endpoint {
     connection: Connection,
     now: Instant,
     pool: Pool,
+    /// How much may be inflated by the calls up to the next stop; then the next of them.
+    allowances: Cycle<slice::Iter<'static, usize>>,
     seen: Vec<Seen>,
     output: Vec<u8>,
 }
@@ -152,8 +155,14 @@ impl Endpoint {
             Role::Client => Connection::client(settings, [7; 32], start()),
             Role::Server => Connection::server(settings, start()),
         };
-        let pool = Pool::new(1 << 20);
-        Self { connection, now: start(), pool, seen: Vec::new(), output: Vec::new() }
+        Self {
+            connection,
+            now: start(),
+            pool: Pool::new(1 << 20),
+            allowances: [usize::MAX].iter().cycle(),
+            seen: Vec::new(),
+            output: Vec::new(),
+        }
     }
 
     /// One that has opened, and has agreed on all extensions that it has.
@@ -169,15 +178,22 @@ impl Endpoint {
         endpoint
     }
 
-    /// Hears `bytes` in one read.
+    /// Hears `bytes` in one read, and goes on wherever an allowance is used up.
     fn hear(&mut self, bytes: &[u8]) {
-        let mut bytes = bytes.to_vec();
-        let mut input = bytes.as_mut_slice();
-        let Self { connection, now, pool, seen, output } = self;
-        while let Some(event) = connection.receive(&mut input, *now, pool, output) {
-            seen.push(event.into());
+        let mut wire = bytes.to_vec();
+        let mut input = wire.as_mut_slice();
+        loop {
+            let Self { connection, now, pool, seen, output, .. } = self;
+            while let Some(event) = connection.receive(&mut input, *now, pool, output) {
+                seen.push(event.into());
+            }
+            assert_eq!(*input, bytes[bytes.len() - input.len()..], "the rest is as it was");
+            if input.is_empty() {
+                return;
+            }
+            assert_eq!(pool.inflate_allowance(), 0, "the input is used up");
+            pool.set_inflate_allowance(*self.allowances.next().expect("there is always one"));
         }
-        assert!(input.is_empty(), "the input is used up");
     }
 
     /// Hears these frames from its peer.
@@ -281,8 +297,8 @@ impl From<Endpoint> for Outcome {
     }
 }
 
-/// What `wire` comes to: whole, byte by byte, in two pieces at each offset, and with large payloads read
-/// in place. All have to agree. In a wire of more than 2000 bytes not every offset is tried: those
+/// What `wire` comes to: whole, byte by byte, in two pieces at each offset, with large payloads read in
+/// place, and with little inflated at a time. All have to agree. In a wire of more than 2000 bytes not every offset is tried: those
 /// near the ends, near powers of two, and every 997th.
 fn every_way(name: &str, role: Role, settings: &Settings, wire: &[u8]) -> Outcome {
     let fed = |feed: &dyn Fn(&mut Endpoint)| {
@@ -294,6 +310,16 @@ fn every_way(name: &str, role: Role, settings: &Settings, wire: &[u8]) -> Outcom
     let bytes = fed(&|endpoint| wire.chunks(1).for_each(|byte| endpoint.hear(byte)));
     assert_eq!(bytes, whole, "{name}, {role:?}, byte by byte");
 
+    for allowances in [&[1][..], &[100, 1, 4000, 30, 2, 20_000]] {
+        for read in [wire.len(), 7] {
+            let stopped = fed(&|endpoint| {
+                endpoint.pool.set_inflate_allowance(0);
+                endpoint.allowances = allowances.iter().cycle();
+                wire.chunks(read.max(1)).for_each(|piece| endpoint.hear(piece));
+            });
+            assert_eq!(stopped, whole, "{name}, {role:?}, {allowances:?} by {read}");
+        }
+    }
     let near = |cut: usize| cut.next_power_of_two() - cut < 3 || cut.is_multiple_of(997);
     let tried =
         |cut: &usize| wire.len() <= 2000 || *cut < 32 || wire.len() - cut < 32 || near(*cut);

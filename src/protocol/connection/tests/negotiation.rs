@@ -138,7 +138,6 @@ fn a_client_accepts_what_it_offered_and_refuses_all_else() {
     assert_eq!(raw.accept(&idle).unwrap_err(), Refused::NotOffered);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn deflate_is_negotiated_with_the_others_and_stands_first() {
     let settings = Settings { deflate: Some(Deflate::default()), ..two() };
@@ -196,15 +195,12 @@ fn extensions_that_do_not_go_together_are_told() {
     ] {
         assert_eq!(check(own, None), expected, "{name}");
     }
-    #[cfg(feature = "deflate")]
-    {
-        let deflate = || Some(Deflate::default());
-        let name = "permessage-deflate";
-        assert_eq!(check(vec![idle("a", two.with(three))], deflate()), Ok(()));
-        assert_eq!(check(vec![idle("a", one)], deflate()), bits(name, "a"));
-        assert_eq!(check(vec![idle("permessage-deflate", two)], deflate()), twice(name));
-        assert_eq!(check(vec![idle("permessage-deflate", one)], None), Ok(()), "it is nobody's");
-    }
+    let deflate = || Some(Deflate::default());
+    let name = "permessage-deflate";
+    assert_eq!(check(vec![idle("a", two.with(three))], deflate()), Ok(()));
+    assert_eq!(check(vec![idle("a", one)], deflate()), bits(name, "a"));
+    assert_eq!(check(vec![idle("permessage-deflate", two)], deflate()), twice(name));
+    assert_eq!(check(vec![idle("permessage-deflate", one)], None), Ok(()), "it is nobody's");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use zlib_rs::{DeflateConfig, DeflateFlush, InflateFlush, Method, Status, Strateg
 use super::{Agreed, Deflate, Grant};
 use crate::protocol::{
     Role,
-    buffer::{Buffer, Pool},
+    buffer::{Buffer, Pool, work},
     error::ProtocolError,
     frame::Opcode,
     utf8::Utf8Checker,
@@ -157,21 +157,28 @@ impl Inflater {
     /// Inflates `input`, the next piece of the message, to the end of `output`, which holds what came
     /// out of the message since `window` ended. What comes out goes through `utf8` step by step.
     ///
+    /// Gives the bytes of input used: all, unless the `pool`'s
+    /// [allowance](Pool::set_inflate_allowance) is used up before. Give it the rest later then.
+    ///
     /// # Errors
     /// [`ProtocolError::InvalidDeflate`], [`ProtocolError::MessageTooBig`] before more than the most is
     /// held, [`ProtocolError::InvalidUtf8`]. The message is given up then.
     pub fn inflate(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         window: &[u8],
         output: &mut Buffer,
         mut utf8: Option<&mut Utf8Checker>,
         pool: &mut Pool,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
+        let mut rest = input;
         loop {
+            if !rest.is_empty() && pool.inflate_allowance() == 0 {
+                return Ok(input.len() - rest.len());
+            }
             if self.ended {
-                if input.is_empty() {
-                    return Ok(());
+                if rest.is_empty() {
+                    return Ok(input.len());
                 }
                 // RFC 7692 §7.2.3.4: a final block ends no message, and the window lives on.
                 self.final_blocks += 1;
@@ -179,20 +186,27 @@ impl Inflater {
                     return Err(ProtocolError::InvalidDeflate);
                 }
                 self.restart([window, output.payload()]);
+                pool.count_inflated(window_cost(window.len()) + window_cost(output.len()));
             }
             let at = output.len();
             let mut one_too_many = [0];
             // A guess at what small messages need; large ones double it.
-            let want = (4 * input.len()).max(at).clamp(LEAST_STEP, STEP);
-            let space = match self.left.min(want) {
+            let want = (4 * rest.len()).max(at).clamp(LEAST_STEP, STEP);
+            // What is left in the inflater when the input is used up is little.
+            let allowed = if rest.is_empty() { STEP } else { pool.inflate_allowance().max(1) };
+            let space = match self.left.min(want).min(allowed) {
                 0 => &mut one_too_many[..],
                 want => output.space(want, pool),
             };
             let (read, written) = (self.stream.total_in(), self.stream.total_out());
-            let status = self.stream.decompress(input, space, InflateFlush::NoFlush);
-            input = &input[(self.stream.total_in() - read) as usize..];
+            // It stops behind each block, so that blocks can be counted.
+            let status = self.stream.decompress(rest, space, InflateFlush::Block);
+            let read = (self.stream.total_in() - read) as usize;
+            rest = &rest[read..];
             let written = (self.stream.total_out() - written) as usize;
             let is_full = written == space.len();
+            let is_block = !is_full && !rest.is_empty();
+            pool.count_inflated(written + usize::from(is_block) * work::BLOCK_AS_INFLATED);
             if written > self.left {
                 return Err(ProtocolError::MessageTooBig {
                     len: self.max as u64 + 1,
@@ -207,9 +221,9 @@ impl Inflater {
             // What came out before a fault is judged before the fault.
             match status {
                 Ok(Status::StreamEnd) => self.ended = true,
-                // A full output may be hiding more, also where the input is used up.
-                Ok(Status::Ok | Status::BufError) if is_full => {}
-                Ok(Status::Ok | Status::BufError) if input.is_empty() => return Ok(()),
+                // There may be more behind a block or a full output, also where the input is used up.
+                Ok(Status::Ok | Status::BufError) if read > 0 || written > 0 => {}
+                Ok(Status::Ok | Status::BufError) if rest.is_empty() => return Ok(input.len()),
                 Ok(Status::Ok | Status::BufError) | Err(_) => {
                     return Err(ProtocolError::InvalidDeflate);
                 }
@@ -233,8 +247,9 @@ impl Inflater {
         if self.ended {
             return Ok(());
         }
-        // RFC 7692 §7.2.2, and a block of our own that can only be the end where a block could begin.
-        self.inflate(&END, window, output, utf8, pool)?;
+        // RFC 7692 §7.2.2, and a block of our own that can only be the end where a block could begin. So
+        // few bytes inflate to few: no allowance stops them.
+        pool.without_stop(|pool| self.inflate(&END, window, output, utf8, pool))?;
         if self.ended { Ok(()) } else { Err(ProtocolError::InvalidDeflate) }
     }
 }
@@ -243,6 +258,11 @@ impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inflater").field("left", &self.left).finish_non_exhaustive()
     }
+}
+
+/// What an inflater takes to begin behind a window, in bytes inflated: it copies that.
+fn window_cost(len: usize) -> usize {
+    work::BLOCK_AS_INFLATED / 8 + len.min(1 << super::MAX_BITS) / work::INFLATED_BYTE as usize
 }
 
 /// The end of what a peer's messages inflated to, for the next one to refer back to.
@@ -295,7 +315,7 @@ impl Inflating {
         output: &mut Buffer,
         utf8: Option<&mut Utf8Checker>,
         pool: &mut Pool,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<usize, ProtocolError> {
         self.inflater.inflate(piece, &self.window.0, output, utf8, pool)
     }
 
@@ -376,11 +396,12 @@ impl Direction {
         let window = takeover.as_mut().map(|own| mem::take(&mut own.window)).unwrap_or_default();
         let mut inflater = pool.codecs.inflaters.pop().unwrap_or_default();
         inflater.begin(&window.0, max);
+        pool.count_inflated(window_cost(window.0.len()));
         Inflating { inflater, window, agreed: self }
     }
 
     /// The compressed form of a message to be sent; `None` where it goes out plain, as it is shorter
-    /// so. A plain one has left nothing in a window.
+    /// so. A plain one has left nothing in a window. Adds to `work`.
     pub(in crate::protocol) fn compress<'c>(
         self,
         opcode: Opcode,
@@ -388,10 +409,12 @@ impl Direction {
         settings: &Deflate,
         takeover: &mut Option<Box<Takeover>>,
         codecs: &'c mut Codecs,
+        work: &mut u64,
     ) -> Option<&'c [u8]> {
         if !settings.is_worth_while(opcode, payload) {
             return None;
         }
+        *work += work::compressing(payload.len());
         let Codecs { compressors, compressed, .. } = codecs;
         compressed.clear();
         compressed.shrink_to(MAX_SCRATCH);

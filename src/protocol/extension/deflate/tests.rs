@@ -518,8 +518,14 @@ fn only_short_messages_that_refer_to_no_other_are_compressed_quickly() {
             client_takeover: false,
         }
         .sent_by(crate::protocol::Role::Server);
-        let message =
-            direction.compress(Opcode::Text, &digits[..len], settings, &mut None, &mut codecs);
+        let message = direction.compress(
+            Opcode::Text,
+            &digits[..len],
+            settings,
+            &mut None,
+            &mut codecs,
+            &mut 0,
+        );
         assert_eq!(message.map(coding), Some(coded), "{len} B, {settings:?}");
         let inflated = inflate([message.unwrap_or_default()], b"", len);
         assert_eq!(inflated.as_deref(), Ok(&digits[..len]), "{len} B, {settings:?}");
