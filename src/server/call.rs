@@ -5,7 +5,12 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use super::{connection::Link, context::Context, socket::Socket};
+use super::{
+    connection::Link,
+    context::Context,
+    output::{Held, Position},
+    socket::Socket,
+};
 use crate::{
     protocol::{
         buffer::Payload,
@@ -34,30 +39,34 @@ pub(super) struct Call<'a, S> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {
     pub(super) start: usize,
-    /// The number of the post behind which it stays; 0 where there is none.
-    pub(super) after: u64,
+    pub(super) position: Position,
 }
 
 impl Pending {
     pub(super) fn new(context: &Context) -> Self {
-        Self { start: context.output.len(), after: 0 }
+        Self { start: context.output.len(), position: Position::NOW }
     }
 
     /// Something is about to be sent: it stays behind what was posted by this thread before, and what
     /// was sent before that doesn't.
     #[inline]
     pub(super) fn follow<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
-        let after = link.follows(context);
-        if after != self.after {
+        let position = link.position(context);
+        if position != self.position {
             self.leave(link, context);
-            self.after = after;
+            self.position = position;
         }
     }
 
     /// Leaves it for the end of the turn.
     pub(super) fn leave<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
-        link.leave(self.start, self.after, context);
+        link.leave(self.start, self.position, context);
         self.start = context.output.len();
+    }
+
+    /// Whether it leaves with the turn.
+    fn is_now(&self) -> bool {
+        self.position == Position::NOW
     }
 }
 
@@ -78,7 +87,7 @@ impl<S: Socket> Call<'_, S> {
         let Self { link, context, pending, at_once } = self;
         let Context { pool, output, .. } = &mut **context;
         if *at_once
-            && pending.after == 0
+            && pending.is_now()
             && link.output.is_flushed()
             && link.connection.send_header(opcode, payload.len(), output)?
         {
@@ -87,7 +96,7 @@ impl<S: Socket> Call<'_, S> {
             return Ok(());
         }
         match payload {
-            Payload::Owned(buffer) if pending.after == 0 => {
+            Payload::Owned(buffer) if pending.is_now() => {
                 let wire = link.connection.send_owned(opcode, buffer, pool, output)?;
                 let backlog = link.leave_in_backlog(pending.start, context);
                 if let Some(wire) = wire {
@@ -97,6 +106,17 @@ impl<S: Socket> Call<'_, S> {
             payload => link.connection.send_payload(opcode, &payload, pool, output)?,
         }
         self.added();
+        Ok(())
+    }
+
+    /// Keeps a message until its position has come.
+    #[cold]
+    fn hold(&mut self, opcode: Opcode, payload: Payload<'_>) -> Result<(), SendError> {
+        let Self { link, context, pending, .. } = self;
+        link.connection.check_may_send()?;
+        pending.leave(link, context);
+        let payload = payload.into_owned_in(&mut context.pool);
+        link.hold(Held::Message(opcode, payload), pending.position, context);
         Ok(())
     }
 
@@ -112,7 +132,7 @@ impl<S: Socket> Call<'_, S> {
     #[cold]
     fn write_early(&mut self) {
         let Self { link, context, pending, .. } = self;
-        if pending.after > 0 {
+        if !pending.is_now() {
             return pending.leave(link, context);
         }
         link.leave_in_backlog(pending.start, context);
@@ -173,6 +193,9 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.begin();
         let opcode = message.opcode();
         let payload = message.into_payload();
+        if !self.pending.is_now() {
+            return self.hold(opcode, payload);
+        }
         if payload.len() >= LARGE {
             return self.send_large(opcode, payload);
         }
@@ -189,7 +212,16 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         self.begin();
         let now = self.context.now;
         let Context { pool, output, .. } = &mut *self.context;
-        self.link.connection.send_frame(&frame, now, pool, output)?;
+        // What leaves later may find the peer's window lent to a topic by then, so it is not compressed.
+        let is_now = self.pending.is_now();
+        if !is_now {
+            self.link.connection.lend_window(true);
+        }
+        let sent = self.link.connection.send_frame(&frame, now, pool, output);
+        if !is_now {
+            self.link.lend_window();
+        }
+        sent?;
         self.added();
         Ok(())
     }
@@ -206,8 +238,8 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         let posted = self.context.mailbox.posted();
         if self.link.is_posted_to() && self.link.connection.state() == State::Open {
             self.pending.leave(self.link, self.context);
-            if posted > self.context.worked_off {
-                self.pending.after = posted;
+            if posted > self.context.worked_off && !self.link.connection.is_sending_fragments() {
+                self.pending.position = Position { after: posted, limit: posted };
             } else {
                 self.link.deliver_published(self.context);
                 self.pending.start = self.context.output.len();
@@ -236,10 +268,16 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     }
 
     fn unsubscribe(&mut self, topic: &Topic) {
-        let Self { link, context, .. } = self;
+        let Self { link, context, pending, .. } = self;
         let Some(subscriptions) = &mut link.subscriptions else { return };
-        // Raw mode: between fragments nothing is received, so nothing is waited for either.
-        subscriptions.leave(topic, &mut context.topics);
+        let posted = context.mailbox.posted();
+        subscriptions.leave(topic, posted, &mut context.topics);
+        if subscriptions.has_gaps() && posted == context.worked_off {
+            // What it has yet to receive was taken out of the mailbox, and is next.
+            pending.leave(link, context);
+            link.deliver_left(context);
+            pending.start = context.output.len();
+        }
         link.tidy_subscriptions(context);
     }
 

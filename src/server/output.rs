@@ -27,6 +27,7 @@ use crate::{
         buffer::{Payload, Pool, WireBytes},
         close::{CloseCause, CloseCode},
         connection::{Mode, State},
+        frame::Opcode,
     },
     slab::Key,
     topic::{Lag, Publication, fanout::Batch},
@@ -92,6 +93,10 @@ impl Output {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.held.is_empty())
     }
 
+    fn last_held(&self) -> Option<Position> {
+        self.backlog.as_ref()?.last_held()
+    }
+
     /// Whether so much waits that the peer is not read from.
     pub(super) fn is_full(&self) -> bool {
         self.full
@@ -112,22 +117,48 @@ impl Output {
 impl<S: Socket> Link<S> {
     // ---- append --------------------------------------------------------------------------------
 
-    /// The number of the post behind which what is sent now has to stay; 0 where there is none.
+    /// Behind which posts what is sent now has to stay.
     #[inline]
-    pub(super) fn follows(&self, context: &Context) -> u64 {
-        let last_own = context.mailbox.last_own();
-        if last_own > context.worked_off && self.is_posted_to() { last_own } else { 0 }
+    pub(super) fn position(&self, context: &Context) -> Position {
+        let (last_own, worked_off) = (context.mailbox.last_own(), context.worked_off);
+        if last_own <= worked_off && self.subscriptions.is_none() {
+            return Position::NOW;
+        }
+        self.position_behind(last_own, worked_off)
     }
 
-    /// Leaves `context.output[start..]`, which is for this connection, for the end of the turn, and behind
-    /// the post number `after`.
-    pub(super) fn leave(&mut self, start: usize, after: u64, context: &mut Context) {
+    fn position_behind(&self, last_own: u64, worked_off: u64) -> Position {
+        let limit = if last_own > worked_off && self.is_posted_to() { last_own } else { 0 };
+        let left_at = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
+        let after = if left_at > worked_off { limit.max(left_at) } else { limit };
+        if after == 0 {
+            return Position::NOW;
+        }
+        // §5.4: nothing may stand between fragments. Choice: what extensions of one's own change is
+        // changed in the order in which it leaves, so in raw mode it leaves at once.
+        if self.connection.is_sending_fragments() || self.is_raw() && self.connection.frames_published()
+        {
+            return self.output.last_held().unwrap_or(Position::NOW);
+        }
+        Position { after, limit }
+    }
+
+    fn is_raw(&self) -> bool {
+        self.connection.settings().mode == Mode::Raw
+    }
+
+    /// Leaves `context.output[start..]`, which is for this connection, for the end of the turn, and for its
+    /// `position`.
+    pub(super) fn leave(&mut self, start: usize, position: Position, context: &mut Context) {
         let end = context.output.len();
         if end == start {
             return;
         }
-        if after > context.worked_off {
-            self.hold(start, after, context);
+        if position.after > context.worked_off {
+            let mut bytes = WireBytes::default();
+            bytes.append(&context.output[start..], &mut context.pool);
+            context.output.truncate(start);
+            self.hold(Held::Bytes(bytes), position, context);
             return;
         }
         if self.output.backlog.is_some() {
@@ -168,48 +199,73 @@ impl<S: Socket> Link<S> {
         self.output.backlog.insert(backlog)
     }
 
-    /// Holds `context.output[start..]` until the post number `after` was worked off.
+    /// Holds something until its position has come.
     #[cold]
-    fn hold(&mut self, start: usize, after: u64, context: &mut Context) {
+    pub(super) fn hold(&mut self, held: Held, position: Position, context: &mut Context) {
         let mut backlog = self.output.backlog.take().unwrap_or_else(|| context.new_backlog());
-        if backlog.hold(&context.output[start..], after, &mut context.pool) {
-            context.holding.push_back((after, self.key));
+        if backlog.last_held() != Some(position) {
+            context.holding.push_back((position.after, self.key));
         }
-        context.output.truncate(start);
+        backlog.held_bytes += held.len();
+        backlog.held.push_back((position, held));
         self.output.backlog = Some(backlog);
     }
 
     /// The mailbox was worked off up to where something was held: that goes out behind what was
     /// published before.
     pub(super) fn release(&mut self, context: &mut Context) {
-        if !self.output.is_held() {
-            return;
+        while let Some(backlog) = &mut self.output.backlog
+            && let Some((position, held)) = backlog.next_held(context.worked_off)
+        {
+            self.deliver(position.limit, context);
+            let start = context.output.len();
+            match held {
+                Held::Bytes(bytes) => {
+                    self.leave_in_backlog(start, context).push_owned(bytes);
+                }
+                Held::Message(opcode, payload) => {
+                    let Context { pool, output, .. } = &mut *context;
+                    // Its connection was open when it was sent. Where it fails, its Close is the last.
+                    self.connection.send_published(opcode, &payload, pool, output).ok();
+                    if let Payload::Owned(buffer) = payload {
+                        pool.put(buffer);
+                    }
+                    self.leave_in_backlog(start, context);
+                }
+            }
         }
-        self.deliver_published(context);
-        let (start, worked_off) = (context.output.len(), context.worked_off);
-        let backlog = self.leave_in_backlog(start, context);
-        backlog.release(worked_off);
     }
 
     /// Adds what was published, was taken out of the mailbox and is not delivered yet. Where nothing of the
     /// kind may stand now, it is left to the delivery, which counts it as missed.
     pub(super) fn deliver_published(&mut self, context: &mut Context) {
-        // What is held may hold our Close, which comes behind; in raw mode it may stand between
-        // fragments, where nothing else may (§5.4).
-        let may_stand = self.connection.takes_published()
-            || self.output.is_held() && self.connection.settings().mode == Mode::Messages;
+        if self.connection.takes_published() {
+            self.deliver(u64::MAX, context);
+        }
+    }
+
+    /// Adds what topics have yet to deliver that it has left.
+    pub(super) fn deliver_left(&mut self, context: &mut Context) {
+        if self.connection.takes_published() {
+            self.deliver(0, context);
+        }
+    }
+
+    /// Adds what was published up to the post number `limit`, and is not delivered yet; and all of that to
+    /// topics that it has left.
+    fn deliver(&mut self, limit: u64, context: &mut Context) {
         let Some(subscriptions) = &self.subscriptions else { return };
-        if !may_stand || !context.topics.is_waiting() {
+        if !context.topics.is_waiting() {
             return;
         }
         if self.connection.frames_published() {
-            return self.frame_published(context);
+            return self.frame_published(limit, context);
         }
         let has_gaps = subscriptions.has_gaps();
         let mut state = subscriptions.state();
         let mut frames = Vec::new();
         let Context { topics, compressed, .. } = &mut *context;
-        topics.deliver_to(subscriptions, |publication| {
+        topics.deliver_to(subscriptions, limit, |publication| {
             if has_gaps && !subscriptions.wants(publication) {
                 state.miss(publication.topic);
                 return;
@@ -228,12 +284,12 @@ impl<S: Socket> Link<S> {
 
     /// The same for a connection whose extensions change its frames.
     #[cold]
-    fn frame_published(&mut self, context: &mut Context) {
+    fn frame_published(&mut self, limit: u64, context: &mut Context) {
         let start = context.output.len();
         let Link { connection, subscriptions: Some(subscriptions), .. } = self else { return };
         let Context { topics, pool, output, .. } = &mut *context;
         let mut is_failed = false;
-        topics.deliver_to(subscriptions, |publication| {
+        topics.deliver_to(subscriptions, limit, |publication| {
             if !is_failed && subscriptions.wants(publication) {
                 let (opcode, payload) = publication.message();
                 // Where it fails, its Close is the last.
@@ -433,7 +489,7 @@ impl<S: Socket> Link<S> {
             let start = context.output.len();
             // It fails only where the connection is not open any more.
             self.connection.ping(&[], &mut context.output).ok();
-            self.leave(start, 0, context);
+            self.leave(start, Position::NOW, context);
         }
     }
 
@@ -556,9 +612,40 @@ pub(super) struct Backlog {
     bytes: usize,
     /// When the socket last took something, or when waiting began.
     progress: Instant,
-    /// What stays behind posts to the mailbox, with the number of the post; and its bytes.
-    held: VecDeque<(u64, WireBytes)>,
+    /// What stays behind posts to the mailbox, in order; and its bytes.
+    held: VecDeque<(Position, Held)>,
     held_bytes: usize,
+}
+
+/// Where something stands among what was posted to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The number of the post up to which the mailbox has to be worked off before it leaves.
+    pub(super) after: u64,
+    /// The number of the post up to which publications leave before it.
+    pub(super) limit: u64,
+}
+
+impl Position {
+    /// Behind nothing.
+    pub(super) const NOW: Self = Self { after: 0, limit: 0 };
+}
+
+/// Something that is held. What is sent to a connection is compressed, and changed by extensions, in the
+/// order in which it leaves: so a message is held as it is.
+#[derive(Debug)]
+pub(super) enum Held {
+    Bytes(WireBytes),
+    Message(Opcode, Payload<'static>),
+}
+
+impl Held {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.as_slice().len(),
+            Self::Message(_, payload) => payload.len(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -628,26 +715,17 @@ impl Backlog {
         self.pieces.push_back(Piece::Shared { bytes, at });
     }
 
-    /// Holds a copy of `bytes` behind the post number `after`; says whether nothing was held there yet.
-    fn hold(&mut self, bytes: &[u8], after: u64, pool: &mut Pool) -> bool {
-        self.held_bytes += bytes.len();
-        let is_new = self.held.back().is_none_or(|(before, _)| *before != after);
-        if is_new {
-            self.held.push_back((after, WireBytes::default()));
-        }
-        let (_, held) = self.held.back_mut().expect("there is one now");
-        held.append(bytes, pool);
-        is_new
+    /// The position of what was held last.
+    fn last_held(&self) -> Option<Position> {
+        self.held.back().map(|&(position, _)| position)
     }
 
-    /// Adds what was held up to the post number `worked_off`.
-    fn release(&mut self, worked_off: u64) {
-        while self.held.front().is_some_and(|&(after, _)| after <= worked_off)
-            && let Some((_, bytes)) = self.held.pop_front()
-        {
-            self.held_bytes -= bytes.as_slice().len();
-            self.push_owned(bytes);
-        }
+    /// Takes out what was held, where the mailbox was worked off up to its position.
+    fn next_held(&mut self, worked_off: u64) -> Option<(Position, Held)> {
+        self.held.front().filter(|(position, _)| position.after <= worked_off)?;
+        let (position, held) = self.held.pop_front()?;
+        self.held_bytes -= held.len();
+        Some((position, held))
     }
 
     /// Drops what has not begun to leave, so that the peer still sees whole frames.

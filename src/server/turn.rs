@@ -24,6 +24,7 @@ use super::{
     Admission, Shared,
     connection::{Input, Link, Peer, Queued, Stage, Stash, Tcp},
     context::Context,
+    output::Position,
     serve::Serving,
     socket::Socket,
 };
@@ -680,7 +681,7 @@ impl<S: Socket> Reactor<S> {
                 let output = &mut self.context.output;
                 let start = output.len();
                 peer.link.connection.handle_timeout(now, output);
-                peer.link.leave(start, 0, &mut self.context);
+                peer.link.leave(start, Position::NOW, &mut self.context);
                 peer.link.arm(&mut self.context);
                 // A Pong brings the next Ping closer than the end of the wait for it may be.
                 peer.link.arm_for_ping(&mut self.context);

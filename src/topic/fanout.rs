@@ -104,24 +104,33 @@ impl Topics {
         self.waiting
     }
 
-    /// Calls `each` for all that was taken in and that these subscriptions have not received, in the order
-    /// in which it was posted. It counts as received from now on.
+    /// Calls `each` for what was taken in and that these subscriptions have not received, in the order
+    /// in which it was posted: up to the post number `limit`, and for those that have left all of it. It
+    /// counts as received from now on.
     pub(crate) fn deliver_to(
         &mut self,
         subscriptions: &Subscriptions,
+        limit: u64,
         mut each: impl FnMut(&Publication),
     ) {
         if self.queue.is_empty() {
             return;
         }
         let Self { by_id, unreceived, .. } = self;
-        for (topic, place) in subscriptions.places() {
+        for (topic, place, has_left) in subscriptions.places() {
             let Some(local) = by_id.get_mut(&topic) else { continue };
-            let Some(last) = local.last() else { continue };
-            let received = local.members.receive(place, last);
-            let numbered = (0..).zip(local.publications());
-            let new = numbered.skip_while(|(_, publication)| publication.offset <= received);
-            unreceived.extend(new.map(|(at, publication)| (publication.number, topic, at)));
+            let limit = if has_left { u64::MAX } else { limit };
+            let received = local.members.get(place).received;
+            let mut last = received;
+            let new = (0..)
+                .zip(local.publications())
+                .skip_while(|(_, publication)| publication.offset <= received)
+                .take_while(|(_, publication)| publication.number <= limit);
+            unreceived.extend(new.map(|(at, publication)| {
+                last = publication.offset;
+                (publication.number, topic, at)
+            }));
+            local.members.receive(place, last);
         }
         unreceived.sort_unstable();
         for (_, topic, at) in unreceived.drain(..) {
@@ -193,12 +202,6 @@ impl Local {
         let begun = self.batch.as_ref().map_or(&[][..], |batch| &batch.publications);
         begun.get(at).or_else(|| self.waiting.get(at - begun.len()))
     }
-
-    /// The last offset of those.
-    fn last(&self) -> Option<u64> {
-        let last = self.waiting.back().or_else(|| self.batch.as_ref()?.publications.last());
-        last.map(|last| last.offset)
-    }
 }
 
 /// The members of a topic, without holes. A place stays with its member; where that stands in the list
@@ -262,9 +265,9 @@ impl Members {
         self.dense[self.places[place as usize] as usize]
     }
 
-    /// Counts all up to offset `last` as received by a member; gives up to where it had received before.
-    fn receive(&mut self, place: u32, last: u64) -> u64 {
-        self.dense[self.places[place as usize] as usize].receive(last)
+    /// Counts all up to offset `last` as received by a member.
+    fn receive(&mut self, place: u32, last: u64) {
+        self.dense[self.places[place as usize] as usize].receive(last);
     }
 
     fn start(&mut self, backwards: bool) {
@@ -286,6 +289,7 @@ impl Members {
 }
 
 impl Member {
+    /// Counts all up to offset `last` as received; gives up to where it had received before.
     fn receive(&mut self, last: u64) -> u64 {
         let received = self.received;
         self.received = received.max(last);

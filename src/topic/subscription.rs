@@ -111,12 +111,13 @@ pub(crate) struct Subscriptions {
     list: Vec<Subscription>,
     /// Some have gaps.
     gaps: bool,
+    left_at: u64,
 }
 
 impl Subscriptions {
     /// None yet, with room for one: most connections have one.
     pub(crate) fn new(state: EncodingState) -> Self {
-        Self { state, list: Vec::with_capacity(1), gaps: false }
+        Self { state, list: Vec::with_capacity(1), gaps: false, left_at: 0 }
     }
 
     pub(crate) fn state(&self) -> EncodingState {
@@ -148,9 +149,15 @@ impl Subscriptions {
         self.list.iter().find(|entry| entry.topic() == topic && !entry.has_left())
     }
 
-    /// All places, each with its topic.
-    pub(super) fn places(&self) -> impl Iterator<Item = (TopicId, u32)> {
-        self.list.iter().map(|entry| (entry.topic.id(), entry.place))
+    /// All places, each with its topic and whether it has left that.
+    pub(super) fn places(&self) -> impl Iterator<Item = (TopicId, u32, bool)> {
+        self.list.iter().map(|entry| (entry.topic.id(), entry.place, entry.has_left()))
+    }
+
+    /// The number of the last post when one was left that is not done: what is sent since then stays
+    /// behind what that has yet to receive.
+    pub(crate) fn left_at(&self) -> u64 {
+        self.left_at
     }
 
     /// How many publications of `topic` were missed since this was last asked.
@@ -177,19 +184,23 @@ impl Subscriptions {
         self.list.push(subscription);
     }
 
-    /// Ends that to `topic`: what was published before is still received, and nothing more.
-    pub(crate) fn leave(&mut self, topic: &Topic, topics: &mut Topics) {
+    /// Ends that to `topic`: what was published before is still received, and nothing more. `posted` is the
+    /// number of the worker's last post.
+    pub(crate) fn leave(&mut self, topic: &Topic, posted: u64, topics: &mut Topics) {
         let Some(entry) = self.list.iter_mut().find(|entry| entry.topic() == topic) else { return };
         if !entry.has_left() {
             entry.leave();
             self.gaps = true;
             self.remove_done(topics);
+            if self.gaps {
+                self.left_at = posted;
+            }
         }
     }
 
     /// Removes those that have left and have received all that they are to receive.
     pub(crate) fn remove_done(&mut self, topics: &mut Topics) {
-        let Self { state, list, gaps } = self;
+        let Self { state, list, gaps, .. } = self;
         let mut state = *state;
         list.retain_mut(|entry| {
             let received = topics.received(entry);

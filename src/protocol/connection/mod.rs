@@ -506,6 +506,11 @@ impl Connection {
         self.role == Role::Server && self.check_may_send().is_ok()
     }
 
+    /// Raw mode: whether its owner has sent the start of a message and not its end.
+    pub(crate) fn is_sending_fragments(&self) -> bool {
+        self.sending_fragments
+    }
+
     /// Whether what is published has to be framed here, as extensions of one's own change frames.
     pub(crate) fn frames_published(&self) -> bool {
         self.chain.is_some()
@@ -724,7 +729,11 @@ impl Connection {
         Ok(())
     }
 
-    fn check_may_send(&self) -> Result<(), SendError> {
+    /// Whether a message may be sent now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) fn check_may_send(&self) -> Result<(), SendError> {
         match self.state {
             State::Open if self.sending_fragments => Err(SendError::IllegalFrame),
             State::Open => Ok(()),
