@@ -29,7 +29,7 @@ pub struct Limits {
     /// connection with 1008. 0 accepts no message at all.
     pub max_fragments: u32,
     /// Largest head of an opening handshake: bytes up to and with the empty line. Default 16 KiB, at
-    /// least 134, which is the shortest request of a client (§4.1); status 431.
+    /// least 135, which is the shortest request of a client (§4.1); status 431.
     pub max_head: usize,
     /// Largest line of a head, its line end not counted. Default 8 KiB, at least 42, which is the
     /// shortest line with a `Sec-WebSocket-Key`; status 414 for the request line, 431 for a header. It may
@@ -54,7 +54,7 @@ pub struct Limits {
 }
 
 /// Bytes of the shortest opening handshake that a client can send (§4.1).
-const MIN_HEAD: usize = 134;
+const MIN_HEAD: usize = 135;
 
 /// Bytes of its longest line: `Sec-WebSocket-Key:` and 24 digits of base64.
 const MIN_HEAD_LINE: usize = 42;
