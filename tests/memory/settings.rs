@@ -31,11 +31,14 @@ const WHILE: Duration = Duration::from_secs(180);
 enum Slot<'a> {
     Size(&'a mut usize),
     Count(&'a mut u32),
+    #[cfg(feature = "deflate")]
     Small(&'a mut u8),
     Time(&'a mut Duration),
     Period(&'a mut Option<Duration>),
 }
-use Slot::{Count, Period, Size, Small, Time};
+#[cfg(feature = "deflate")]
+use Slot::Small;
+use Slot::{Count, Period, Size, Time};
 
 impl Slot<'_> {
     /// Sets it to `value`, where that fits; a time is in nanoseconds.
@@ -46,6 +49,7 @@ impl Slot<'_> {
         match self {
             Size(to) => put(to, value.try_into().ok()),
             Count(to) => put(to, value.try_into().ok()),
+            #[cfg(feature = "deflate")]
             Small(to) => put(to, value.try_into().ok()),
             Time(to) => put(to, time(value)),
             Period(to) => put(to, time(value).map(Some)),
