@@ -42,6 +42,8 @@ fn echoes_are_counted_and_timed() {
         &["--compress", "--size", "1k"],
         &["--compress", "--size", "100k", "--kind", "non-ascii", "--connections", "2"],
         &["--rate", "500"],
+        &["--timeout", "24h", "--connections", "1"],
+        &["--timeout", "10s", "--in-flight", "65536", "--size", "0", "--connections", "1"],
     ] {
         let report = measured("echo", server.addr, "/echo", options);
         assert!(report["messages"].as_u64() > Some(0), "{options:?}: {report}");
@@ -378,6 +380,17 @@ fn nonsense_gets_one_clear_line_and_status_2() {
         (&["bench", "echo", url, "--duration", "5"], "no unit"),
         (&["bench", "echo", url, "--duration", "25h"], "the longest is 24h"),
         (&["bench", "echo", url, "--timeout", "0"], "must be more than 0"),
+        (&["bench", "echo", url, "--timeout", "18446744073709551615ms"], "the longest is 24h"),
+        (&["bench", "echo", url, "--warm-up", "86400001ms"], "the longest is 24h"),
+        (&["bench", "echo", url, "--duration", "18446744073709551616ms"], "too large"),
+        (&["bench", "echo", url, "--size", "18446744073709551615"], "the largest message is 64MiB"),
+        (&["bench", "echo", url, "--in-flight", "65537"], "--in-flight"),
+        (&["bench", "echo", url, "--rate", "100000001"], "--rate"),
+        (&["bench", "echo", url, "--threads", "18446744073709551615"], "threads are too many"),
+        (&["bench", "echo", url, "--sources", "18446744073709551615"], "at most 1000 sources"),
+        (&["bench", "broadcast", url, "--senders", "65536"], "--senders"),
+        (&["bench", "broadcast", url, "--members", "18446744073709551615"], "members times"),
+        (&["bench", "broadcast", url, "--window", "65537"], "--window"),
         (&["bench", "echo", url, "--pid", "4294967295"], "there is no process 4294967295"),
         (&["bench", "echo", url, "--sources", "1001"], "at most 1000 sources"),
         (&["bench", "echo", "ws://192.0.2.1/", "--sources", "2"], "several sources"),

@@ -104,6 +104,40 @@ fn silence_is_pinged_and_who_does_not_answer_is_closed() {
 }
 
 #[test]
+fn numbers_at_their_ends_work() {
+    const MAX: &str = "18446744073709551615";
+    let (longest, shortest) = (format!("{MAX}ms"), "1ms");
+    for options in [
+        &["--ping-period", &*longest][..],
+        &["--timeout", &longest],
+        &["--ping-period", &longest, "--timeout", &longest],
+        &["--ping-period", shortest],
+        &["--ping-period", "0", "--timeout", shortest],
+        &["--max-frame-size", MAX, "--max-message-size", MAX],
+        &["--max-frame-size", "5", "--max-message-size", "5"],
+        &["--max-connections", MAX],
+        &["--chat-rate", "4294967295"],
+        &["--chat-rate", "1"],
+        &["--workers", "1"],
+    ] {
+        let server = Server::start(options);
+        for path in ["/echo", "/chat"] {
+            let mut client = server.connect(path);
+            for _ in 0..3 {
+                client.send("hello");
+                let said = |text: String| text.ends_with("hello");
+                assert!((0..10).any(|_| said(client.text())), "{options:?}: {path}");
+            }
+        }
+    }
+    for option in ["--max-frame-size", "--max-message-size"] {
+        let server = Server::start(&[option, "0"]);
+        assert_echoes(&mut server.connect("/echo"), "");
+        assert_eq!(code_for(server.connect("/echo"), "1"), 1009, "{option}");
+    }
+}
+
+#[test]
 fn one_connection_too_many_is_told_so() {
     let server = Server::start(&["--max-connections", "1"]);
     let client = server.connect("/echo");
@@ -190,6 +224,15 @@ fn a_mistake_gets_one_clear_line_and_status_2() {
         (vec!["--listen"], "--listen"),
         (vec!["--workers", "0"], "--workers"),
         (vec!["--workers", "many"], "--workers"),
+        (vec!["--workers", "1025"], "value '1025' for '--workers <N>': 1025 is not in 1..=1024"),
+        (vec!["--workers", "18446744073709551615"], "for '--workers <N>': "),
+        (vec!["--ping-period", "18446744073709551616ms"], "'--ping-period <DURATION>': too large"),
+        (vec!["--timeout", "18446744073709551616ms"], "'--timeout <DURATION>': too large"),
+        (vec!["--timeout", "0ms"], "'--timeout <DURATION>': must be more than 0"),
+        (vec!["--max-frame-size", "18446744073709551616"], "'--max-frame-size <SIZE>': too large"),
+        (vec!["--max-message-size", "17179869184G"], "'--max-message-size <SIZE>': too large"),
+        (vec!["--max-connections", "18446744073709551616"], "'--max-connections <N>': "),
+        (vec!["--chat-rate", "4294967296"], "'--chat-rate <N>': "),
         (vec!["--ping-period", "15"], "--ping-period"),
         (vec!["--timeout", "0"], "--timeout"),
         (vec!["--max-frame-size", "64kb"], "--max-frame-size"),

@@ -157,6 +157,25 @@ fn an_answer_is_there_before_stdin_ends() {
 }
 
 #[test]
+fn numbers_at_their_ends_work() {
+    let server = server();
+    let ends = ["18446744073709551615ms", "1ms"];
+    for (ping_period, wait) in ends.into_iter().flat_map(|end| ends.map(|other| (end, other))) {
+        let args = [
+            ["--ping-period", ping_period],
+            ["--wait", wait],
+            ["--timeout", ends[0]],
+            ["--max-message-size", "18446744073709551615"],
+        ];
+        let output = run(&echo(&server), args.as_flattened(), b"hello\nclose 1000\n");
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+        assert_eq!(output.stdout, b"hello\n", "{args:?}");
+    }
+    let output = run(&echo(&server), &["--max-message-size", "0"], b"hello\n");
+    assert!(stderr(&output).contains("1009"), "{}", stderr(&output));
+}
+
+#[test]
 fn the_exit_status_tells_how_it_ended() {
     let server = server();
     let echo = echo(&server);
@@ -179,6 +198,23 @@ fn the_exit_status_tells_how_it_ended() {
         ("no TLS yet", "wss://127.0.0.1/", &[], b"", 2, "feature \"tls\""),
         ("no host in it", "ws://", &[], b"", 2, "no host"),
         ("no such option", &echo, &["--nonsense"], b"", 2, "--nonsense"),
+        (
+            "no time",
+            &echo,
+            &["--timeout", "0"],
+            b"",
+            2,
+            "'--timeout <DURATION>': must be more than 0",
+        ),
+        (
+            "too much time",
+            &echo,
+            &["--wait", "18446744073709551616ms"],
+            b"",
+            2,
+            "'--wait <DURATION>'",
+        ),
+        ("too much room", &echo, &["--max-message-size", "17179869184G"], b"", 2, "too large"),
         ("no header", &echo, &["-H", "nonsense"], b"", 2, "Name: value"),
         ("a header of the handshake", &echo, &["-H", "Upgrade: h2c"], b"", 2, "may not be set"),
     ] {

@@ -28,6 +28,8 @@ mod opening;
 mod services;
 #[path = "memory/sessions.rs"]
 mod sessions;
+#[path = "memory/settings.rs"]
+mod settings;
 #[path = "memory/topics.rs"]
 mod topics;
 

@@ -15,6 +15,7 @@ use chinwag::{
 use clap::{
     Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
+    value_parser,
 };
 use log::LevelFilter;
 
@@ -63,9 +64,14 @@ pub struct Serve {
     )]
     pub listen: String,
 
-    /// Worker threads [default: one a core].
-    #[arg(long, value_name = "N", env = "CHINWAG_WORKERS", hide_env_values = true)]
-    pub workers: Option<NonZeroUsize>,
+    /// Worker threads, at most 1,024 [default: one a core].
+    #[arg(
+        long,
+        value_name = "N",
+        env = "CHINWAG_WORKERS", hide_env_values = true,
+        value_parser = value_parser!(u16).range(1..=1_024)
+    )]
+    pub workers: Option<u16>,
 
     /// Silence after which a client is pinged; 0 sends no pings.
     #[arg(
@@ -220,7 +226,7 @@ impl FromStr for AllowOrigin {
     }
 }
 
-/// A duration that is not zero: a pong that must come at once never does.
+/// How long to wait for a pong: one that must come at once never does.
 fn timeout(text: &str) -> Result<Duration, String> {
     match quantity::duration(text)? {
         Duration::ZERO => Err("must be more than 0; --ping-period 0 switches pings off".into()),

@@ -33,6 +33,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     quantity(text, &UNITS, "a duration is 500ms, 15s or 2m").map(Duration::from_millis)
 }
 
+/// A [`duration`] that is not 0.
+///
+/// # Errors
+/// What is wrong with `text`, in one line.
+pub fn wait(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("must be more than 0".into()),
+        wait => Ok(wait),
+    }
+}
+
 /// The number in `text`, times the unit behind it; `help` ends the text of an error.
 fn quantity(text: &str, units: &[(&str, u64)], help: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -93,10 +104,21 @@ mod tests {
             ("15", Err("no unit; a duration is 500ms, 15s or 2m")),
             ("2days", Err("no such unit: days; a duration is 500ms, 15s or 2m")),
             ("s", Err("no number; a duration is 500ms, 15s or 2m")),
+            ("18446744073709551615ms", Ok(u64::MAX)),
+            ("18446744073709551616ms", Err("too large")),
+            ("18446744073709551s", Ok(u64::MAX / 1_000 * 1_000)),
+            ("18446744073709552s", Err("too large")),
+            ("5124095576030h", Ok(u64::MAX / 3_600_000 * 3_600_000)),
+            ("5124095576031h", Err("too large")),
             ("99999999999999999h", Err("too large")),
         ] {
             let expected = millis.map(Duration::from_millis).map_err(String::from);
             assert_eq!(duration(text), expected, "{text:?}");
+            let is_zero = expected == Ok(Duration::ZERO);
+            assert_eq!(
+                wait(text),
+                if is_zero { Err("must be more than 0".into()) } else { expected }
+            );
         }
     }
 }

@@ -269,10 +269,7 @@ fn stamped_size(text: &str) -> Result<usize, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    match warm_up(text)? {
-        Duration::ZERO => Err("must be more than 0".into()),
-        duration => Ok(duration),
-    }
+    quantity::wait(text).and(warm_up(text))
 }
 
 fn warm_up(text: &str) -> Result<Duration, String> {

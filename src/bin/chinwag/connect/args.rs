@@ -48,7 +48,7 @@ pub struct Connect {
     pub wait: Duration,
 
     /// How long connecting may take, and after that the opening handshake.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = quantity::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = quantity::wait)]
     pub timeout: Duration,
 
     /// Silence after which the server is pinged; 0 sends no pings.
