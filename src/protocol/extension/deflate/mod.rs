@@ -23,7 +23,7 @@ use std::{
 };
 
 pub(in crate::protocol) use codec::Inflating;
-pub use codec::{Codecs, Compressor, Inflater, Takeover};
+pub use codec::{Codecs, Compressor, INFLATER_SIZE, Inflater, Takeover};
 
 use super::{Offer, Param};
 use crate::protocol::frame::{Opcode, Rsv};
