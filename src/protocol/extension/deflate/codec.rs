@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use zlib_rs::{DeflateConfig, DeflateFlush, InflateFlush, Method, Status, Strategy};
 
-use super::{Agreed, Deflate, Grant};
+use super::{Agreed, Deflate, Grant, OWN_BITS};
 use crate::protocol::{
     Role,
     buffer::{Buffer, Pool, work},
@@ -420,7 +420,8 @@ impl Direction {
     }
 
     /// The compressed form of a message to be sent; `None` where it goes out plain, as it is shorter
-    /// so. A plain one has left nothing in a window. Adds to `work`.
+    /// so, or as there is no compressing with the window agreed on. A plain one has left nothing in a
+    /// window. Adds to `work`.
     pub(in crate::protocol) fn compress<'c>(
         self,
         opcode: Opcode,
@@ -430,7 +431,7 @@ impl Direction {
         codecs: &'c mut Codecs,
         work: &mut u64,
     ) -> Option<&'c [u8]> {
-        if !settings.is_worth_while(opcode, payload) {
+        if !OWN_BITS.contains(&self.window_bits) || !settings.is_worth_while(opcode, payload) {
             return None;
         }
         *work += work::compressing(payload.len());
