@@ -131,6 +131,60 @@ fn a_thread_keeps_two_compressors_for_each_window_and_no_more() {
     assert!(others - all < ONE, "{others} after {all}: as many of other kinds");
 }
 
+/// `Connection::held` and its sibling say what the allocator does.
+#[test]
+fn what_is_held_is_known() {
+    for takeover in [false, true] {
+        let deflate =
+            Deflate { server_takeover: takeover, client_takeover: takeover, ..Deflate::default() };
+        let mut pair = Pair::new(deflate.clone(), &deflate.offers());
+        pair.pool = Pool::new(0);
+        let mut wire = Vec::new();
+        pair.ends[0].send(&Message::from(vec![0; 200_000]), &mut pair.pool, &mut wire).unwrap();
+        let mut output = Vec::new();
+        let before = memory::held();
+        for (at, piece) in wire.chunks_mut(7).enumerate() {
+            let (mut input, now) = (piece, Instant::now());
+            let event = pair.ends[1].receive(&mut input, now, &mut pair.pool, &mut output);
+            if event.is_some() {
+                break;
+            }
+            let (held, known) = ((memory::held() - before) as usize, pair.ends[1].held());
+            // The first byte of a header is in a box; then there is an inflater, and what it has made.
+            assert!(known >= held && known <= held + (2 << 10), "{known} for {held}, piece {at}");
+        }
+        assert_eq!(pair.ends[1].held(), 0);
+
+        let before = memory::held();
+        let mut pair = Pair::new(deflate.clone(), &deflate.offers());
+        pair.pool = Pool::new(0);
+        let empty = memory::held();
+        pair.talk(&"the same words again and again, ".repeat(2_000));
+        let pool = std::mem::replace(&mut pair.pool, Pool::new(0));
+        drop(pool);
+        let held = (memory::held() - empty) as usize;
+        let known: usize = pair.ends.iter().map(Connection::held_between_messages).sum();
+        assert!(known >= held && known <= held + held / 20, "{known} for {held}");
+        drop(pair);
+        assert_eq!(memory::held(), before);
+    }
+}
+
+#[test]
+fn what_a_large_message_took_is_given_back() {
+    let deflate = Deflate { quick_below: usize::MAX, ..Deflate::default() };
+    let mut pair = Pair::new(deflate.clone(), &deflate.offers());
+    let before = memory::held();
+    let random: Vec<u8> =
+        (0..4_000_000u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let mut wire = Vec::new();
+    pair.ends[1].send(&Message::from(&random[..]), &mut pair.pool, &mut wire).unwrap();
+    drop((random, wire));
+    // A compressor, and at most a megabyte for the next message.
+    let held = memory::held() - before;
+    assert!(held <= (1 << 20) + (200 << 10), "{held} held");
+}
+
 #[test]
 fn a_bomb_holds_no_more_than_its_limit_allows() {
     const LIMIT: usize = 1 << 20;

@@ -44,6 +44,11 @@ impl Buffer {
         self.len() == 0
     }
 
+    /// Bytes of memory, used or not.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The payload.
     pub fn payload(&self) -> &[u8] {
         &self.bytes[self.start..self.end]

@@ -99,8 +99,12 @@ pub enum CloseCause {
 pub enum Timeout {
     /// The opening handshake took too long.
     Handshake,
+    /// A message was not whole in time.
+    Message,
     /// A Ping was not answered in time.
     Pong,
+    /// Raw mode: nothing at all was received for too long.
+    Idle,
     /// The peer took nothing of what waits for it.
     Write,
 }
@@ -123,7 +127,9 @@ impl fmt::Display for CloseReason {
             CloseCause::Local => "closed here",
             CloseCause::Protocol(_) => "failed",
             CloseCause::Timeout(Timeout::Handshake) => "handshake timed out",
+            CloseCause::Timeout(Timeout::Message) => "message timed out",
             CloseCause::Timeout(Timeout::Pong) => "ping timed out",
+            CloseCause::Timeout(Timeout::Idle) => "idle",
             CloseCause::Timeout(Timeout::Write) => "write timed out",
             CloseCause::Answered(status) => return write!(f, "answered {status}"),
             CloseCause::Lost => "lost",

@@ -28,6 +28,10 @@ pub struct Limits {
     /// Most frames in one message, empty ones included. Default 131,072. One more fails the
     /// connection with 1008. 0 accepts no message at all.
     pub max_fragments: u32,
+    /// Bytes of an unfinished message that put its deadline, [`Timeouts::message`], off by one second,
+    /// as they stand on the wire: at this rate and above a message may take as long as it needs. Default
+    /// 1,024. 0 puts nothing off.
+    pub min_message_rate: usize,
     /// Largest head of an opening handshake: bytes up to and with the empty line. Default 16 KiB, at
     /// least 135, which is the shortest request of a client (§4.1); status 431.
     pub max_head: usize,
@@ -89,6 +93,7 @@ impl Default for Limits {
             max_frame: 1 << 20,
             max_message: 1 << 20,
             max_fragments: 131_072,
+            min_message_rate: 1_024,
             max_head: 16 << 10,
             max_head_line: 8 << 10,
             max_headers: 100,
@@ -108,11 +113,19 @@ pub struct Timeouts {
     /// From TCP accept to the end of the opening handshake; bytes do not renew it. Default 10 s, not 0;
     /// status 408 where a request had begun, else the socket is just closed.
     pub handshake: Duration,
+    /// From the first byte of a message to its last, put off by what arrives of it
+    /// ([`Limits::min_message_rate`]); control frames between do not count. Default 60 s; then the
+    /// connection is closed with 1008 `message took too long`. In raw mode too; a frame that belongs to
+    /// no message has the same deadline.
+    pub message: Duration,
     /// Silence after which a Ping is sent; `None` sends none. Default 20 s, not 0. Raw mode sends none.
     pub ping_period: Option<Duration>,
     /// From a Ping to its Pong; nothing but that Pong counts. Default 20 s, not 0; then the connection is
     /// closed with 1011 `Ping timeout`.
     pub pong: Duration,
+    /// Raw mode: silence after which the connection is closed with 1001 `idle`. Default `None`: it may last
+    /// for ever. Outside raw mode Pings tell who is gone.
+    pub idle: Option<Duration>,
     /// From our Close to the end of TCP, for the whole of it. Default 5 s; then the socket is dropped.
     /// 0 waits for no answer.
     pub close: Duration,
@@ -125,8 +138,10 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
+            message: Duration::from_secs(60),
             ping_period: Some(Duration::from_secs(20)),
             pong: Duration::from_secs(20),
+            idle: None,
             close: Duration::from_secs(5),
             write: Duration::from_secs(10),
         }
@@ -141,7 +156,9 @@ impl Timeouts {
     pub fn check(&self) -> Result<(), SettingError> {
         let ping_period = self.ping_period.unwrap_or(Duration::MAX);
         in_range("Timeouts::handshake", self.handshake, MIN_TIME..)?;
+        in_range("Timeouts::message", self.message, MIN_TIME..)?;
         in_range("Timeouts::ping_period", ping_period, MIN_TIME..)?;
+        in_range("Timeouts::idle", self.idle.unwrap_or(Duration::MAX), MIN_TIME..)?;
         in_range("Timeouts::pong", self.pong, MIN_TIME..)?;
         in_range("Timeouts::write", self.write, MIN_TIME..)
     }

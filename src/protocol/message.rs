@@ -10,7 +10,7 @@ use simdutf8::basic;
 use super::{
     buffer::{Buffer, Lent, Payload, Pool},
     error::ProtocolError,
-    extension::deflate::{Inflating, Takeover},
+    extension::deflate::{INFLATER_SIZE, Inflating, Takeover},
     frame::{Header, Opcode},
     limits::Limits,
     mask::{self, apply_mask},
@@ -302,6 +302,16 @@ impl Unfinished {
     /// Whether it is compressed.
     pub(super) fn is_compressed(&self) -> bool {
         self.inflating.is_some()
+    }
+
+    /// Bytes of memory held for it.
+    pub(super) fn held(&self) -> usize {
+        self.joined.capacity() + self.inflating.as_ref().map_or(0, |_| INFLATER_SIZE)
+    }
+
+    /// Bytes of the connection's window that is lent to it.
+    pub(super) fn window(&self) -> usize {
+        self.inflating.as_ref().map_or(0, Inflating::window)
     }
 
     /// Counts one more frame.

@@ -34,7 +34,12 @@ pub(super) fn limits() -> Limits {
 
 /// What an endpoint keeps to: it awaits nothing, as what is silent here is meant to be.
 pub(super) fn settings() -> Settings {
-    let timeouts = Timeouts { ping_period: None, close: Duration::MAX, ..Timeouts::default() };
+    let timeouts = Timeouts {
+        message: Duration::MAX,
+        ping_period: None,
+        close: Duration::MAX,
+        ..Timeouts::default()
+    };
     Settings { limits: limits(), timeouts, ..Settings::default() }
 }
 

@@ -3,8 +3,8 @@
 use std::{sync::mpsc, time::Duration};
 
 use chinwag::{
-    CloseCause, CloseCode, CloseReason, Frame, Message, Opcode, Peer, Request, Server, Service,
-    Timeouts, protocol::close::Timeout, testing,
+    CloseCause, CloseCode, CloseReason, Frame, Message, Opcode, Peer, Request, Route, Server,
+    Service, Timeouts, protocol::close::Timeout, testing,
 };
 
 use crate::{SECOND, TICK, support::upgrade};
@@ -14,7 +14,15 @@ const NEVER: Duration = Duration::from_secs(3_600);
 
 /// No deadline but those that a test sets.
 fn patient() -> Timeouts {
-    Timeouts { handshake: NEVER, ping_period: None, pong: NEVER, close: NEVER, write: NEVER }
+    Timeouts {
+        handshake: NEVER,
+        message: NEVER,
+        ping_period: None,
+        pong: NEVER,
+        idle: None,
+        close: NEVER,
+        write: NEVER,
+    }
 }
 
 /// Echoes, and tells why it ended.
@@ -121,13 +129,54 @@ fn a_peer_that_takes_nothing_is_dropped_and_one_that_takes_little_by_little_stay
     assert_eq!(server.connections(), 0);
 }
 
+/// Pings are answered all the while.
+#[test]
+fn a_message_that_is_not_whole_in_time_ends_its_connection() {
+    let message = 60 * SECOND;
+    let timeouts = Timeouts { ping_period: Some(20 * SECOND), message, ..patient() };
+    let (server, told) = serve(timeouts);
+    let mut slow = server.connect("/").unwrap();
+    let mut fragment = Frame::new(Opcode::Text, b"");
+    fragment.header.fin = false;
+    slow.send_frame(&fragment);
+    server.advance(message - TICK);
+    assert!(told.try_recv().is_err());
+    server.advance(2 * TICK);
+    assert_eq!(told.try_recv().unwrap().cause, CloseCause::Timeout(Timeout::Message));
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn who_is_silent_in_raw_mode_is_idle() {
+    struct Silent(mpsc::Sender<CloseReason>);
+    impl Service for Silent {
+        fn closed(&mut self, reason: &CloseReason) {
+            self.0.send(reason.clone()).ok();
+        }
+    }
+    let (tell, told) = mpsc::channel();
+    let make = move |_: &Request<'_>| Silent(tell.clone());
+    let idle = Timeouts { idle: Some(60 * SECOND), ..patient() };
+    let server =
+        testing::Server::new(Server::builder().route("/", Route::new(make).raw().timeouts(idle)));
+    let mut client = server.connect("/").unwrap();
+    server.advance(59 * SECOND);
+    client.send_frame(&Frame::new(Opcode::Pong, b""));
+    server.advance(60 * SECOND - TICK);
+    assert!(told.try_recv().is_err());
+    server.advance(2 * TICK);
+    assert_eq!(told.try_recv().unwrap().cause, CloseCause::Timeout(Timeout::Idle));
+}
+
 #[test]
 fn deadlines_too_far_to_tell_are_none() {
     let forever = Duration::MAX;
     let timeouts = Timeouts {
         handshake: forever,
+        message: forever,
         ping_period: Some(forever),
         pong: forever,
+        idle: Some(forever),
         close: forever,
         write: forever,
     };

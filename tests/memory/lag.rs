@@ -12,6 +12,7 @@ const LIMITS: Limits = Limits {
     max_frame: 1 << 20,
     max_message: 1 << 20,
     max_fragments: 100,
+    min_message_rate: 1 << 10,
     max_head: 16 << 10,
     max_head_line: 8 << 10,
     max_headers: 100,

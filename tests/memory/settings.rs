@@ -31,12 +31,10 @@ const WHILE: Duration = Duration::from_secs(180);
 enum Slot<'a> {
     Size(&'a mut usize),
     Count(&'a mut u32),
-    #[cfg(feature = "deflate")]
     Small(&'a mut u8),
     Time(&'a mut Duration),
     Period(&'a mut Option<Duration>),
 }
-#[cfg(feature = "deflate")]
 use Slot::Small;
 use Slot::{Count, Period, Size, Time};
 
@@ -49,8 +47,7 @@ impl Slot<'_> {
         match self {
             Size(to) => put(to, value.try_into().ok()),
             Count(to) => put(to, value.try_into().ok()),
-            #[cfg(feature = "deflate")]
-            Small(to) => put(to, value.try_into().ok()),
+                    Small(to) => put(to, value.try_into().ok()),
             Time(to) => put(to, time(value)),
             Period(to) => put(to, time(value).map(Some)),
         }
@@ -147,7 +144,9 @@ impl Service for Host {
 }
 
 fn host() -> ServerBuilder {
-    Server::builder().service("/", |_: &Request<'_>| Host)
+    Server::builder()
+        .service("/", |_: &Request<'_>| Host)
+        .service_raw("/raw", |_: &Request<'_>| Host)
 }
 
 /// A conversation of some minutes, and a stop.
@@ -173,11 +172,12 @@ fn talks(builder: impl Fn() -> ServerBuilder) -> Result<Outcome, String> {
 
 // ---- limits ------------------------------------------------------------------------------------
 
-fn limits(limits: &mut Limits) -> [(&'static str, Slot<'_>, Judge); 10] {
+fn limits(limits: &mut Limits) -> [(&'static str, Slot<'_>, Judge); 11] {
     let Limits {
         max_frame,
         max_message,
         max_fragments,
+        min_message_rate,
         max_head,
         max_head_line,
         max_headers,
@@ -194,6 +194,7 @@ fn limits(limits: &mut Limits) -> [(&'static str, Slot<'_>, Judge); 10] {
             0 => Closes(1008),
             _ => Works,
         }),
+        ("Limits::min_message_rate", Size(min_message_rate), |_| Works),
         ("Limits::max_head", Size(max_head), |bytes| if bytes < 135 { Refused } else { Works }),
         ("Limits::max_head_line", Size(max_head_line), |bytes| match bytes {
             ..42 => Refused,
@@ -281,13 +282,15 @@ fn the_shortest_opening_handshake_fits_the_least_limits() {
 
 // ---- timeouts ----------------------------------------------------------------------------------
 
-fn timeouts(timeouts: &mut Timeouts) -> [(&'static str, Slot<'_>, Judge); 5] {
-    let Timeouts { handshake, ping_period, pong, close, write } = timeouts;
+fn timeouts(timeouts: &mut Timeouts) -> [(&'static str, Slot<'_>, Judge); 7] {
+    let Timeouts { handshake, message, ping_period, pong, idle, close, write } = timeouts;
     let not_zero: Judge = |nanos| if nanos == 0 { Refused } else { Works };
     [
         ("Timeouts::handshake", Time(handshake), not_zero),
+        ("Timeouts::message", Time(message), not_zero),
         ("Timeouts::ping_period", Period(ping_period), not_zero),
         ("Timeouts::pong", Time(pong), not_zero),
+        ("Timeouts::idle", Period(idle), not_zero),
         ("Timeouts::close", Time(close), |_| Works),
         ("Timeouts::write", Time(write), not_zero),
     ]
@@ -308,6 +311,8 @@ fn is_ended(name: &str, timeouts: Timeouts) -> bool {
         "Timeouts::ping_period" | "Timeouts::pong" => {
             client.insert(connect()).ignore_pings();
         }
+        "Timeouts::message" => client.insert(connect()).send_bytes([0x01, 0x80, 1, 2, 3, 4]),
+        "Timeouts::idle" => client = Some(server.connect("/raw").unwrap()),
         "Timeouts::close" => {
             let client = client.insert(connect());
             client.ignore_close();
@@ -332,7 +337,7 @@ fn every_deadline_is_kept() {
     // What else a deadline waits for before or behind it, and the tick that it is rounded up to.
     const SLACK: u128 = 30 * NANOS;
     for &value in times().iter().filter(|value| value.abs_diff(WHILE.as_nanos()) > SLACK) {
-        for at in 0..5 {
+        for at in 0..7 {
             let mut settings = Timeouts::default();
             let (name, slot, judge) = timeouts(&mut settings).into_iter().nth(at).unwrap();
             if slot.set(value) && judge(value) == Works {
@@ -350,8 +355,10 @@ fn every_deadline_is_kept() {
 fn all_deadlines_may_be_the_longest_or_the_shortest_at_once() {
     let all = |time| Timeouts {
         handshake: time,
+        message: time,
         ping_period: Some(time),
         pong: time,
+        idle: Some(time),
         close: time,
         write: time,
     };
@@ -459,7 +466,6 @@ fn settings_of_a_route_are_refused_with_its_path() {
 
 // ---- compression -------------------------------------------------------------------------------
 
-#[cfg(feature = "deflate")]
 mod compression {
     use chinwag::{Deflate, Topic, TopicDeflate};
 

@@ -190,7 +190,7 @@ Endpoints:
   /chat         the chat, for any WebSocket client: text in, text out; /help tells the commands
   /chat/{room}  the same in a room of its own, as is /chat?room={room}
   /echo         sends every message back
-  /raw          sends every frame back, fragment by fragment
+  /raw          sends every frame back, fragment by fragment; closes after 60 s of silence
 
 Examples:
   chinwag                                    chat at http://127.0.0.1:8080/

@@ -30,6 +30,9 @@ const CHAT_MESSAGE: usize = 64 << 10;
 /// Seconds' worth of messages that a member of the chat may send at once.
 const BURST: u32 = 5;
 
+/// Silence after which a connection to `/raw` is closed.
+const RAW_IDLE: Duration = Duration::from_secs(60);
+
 /// File descriptors kept for what is no connection: pollers, the listener, standard streams.
 const OTHER_FILES: u64 = 32;
 
@@ -56,7 +59,10 @@ pub fn bind(options: &Serve) -> io::Result<Server> {
     let regulars = Regulars::new(chat, cookie(options));
     let compress = !options.no_compression;
     let mut server = Server::builder()
-        .router(router(&regulars, &limits, compress).allow_origins(origins(&options.allow_origin)))
+        .router(
+            router(&regulars, &limits, &timeouts, compress)
+                .allow_origins(origins(&options.allow_origin)),
+        )
         .limits(limits)
         .timeouts(timeouts)
         .max_connections(options.max_connections.map_or(most, usize::from))
@@ -80,12 +86,14 @@ fn cookie(options: &Serve) -> SignedCookie {
     SignedCookie::new("chinwag", &key).secure(options.secure_cookies)
 }
 
-fn router(regulars: &Regulars, limits: &Limits, compress: bool) -> Router {
+fn router(regulars: &Regulars, limits: &Limits, timeouts: &Timeouts, compress: bool) -> Router {
     let chat_limits = Limits {
         max_frame: limits.max_frame.min(CHAT_MESSAGE),
         max_message: limits.max_message.min(CHAT_MESSAGE),
         ..limits.clone()
     };
+    // Nobody sends Pings there.
+    let raw_timeouts = Timeouts { idle: Some(RAW_IDLE), ..timeouts.clone() };
     let enter = || {
         let regulars = regulars.clone();
         let meet = move |request: &Request<'_>| -> Result<_, Answer> {
@@ -100,7 +108,7 @@ fn router(regulars: &Regulars, limits: &Limits, compress: bool) -> Router {
         .route("/chat", enter())
         .route("/chat/{room}", enter())
         .service("/echo", |_: &Request<'_>| Echo)
-        .service_raw("/raw", |_: &Request<'_>| RawEcho)
+        .route("/raw", Route::new(|_: &Request<'_>| RawEcho).raw().timeouts(raw_timeouts))
 }
 
 fn origins(allowed: &[AllowOrigin]) -> Origins {

@@ -4,7 +4,7 @@
 //! extensions of one's own. What is received goes the other way. Those see whole frames: one that a read
 //! cuts off is gathered before.
 
-use std::mem;
+use std::{mem, time::Instant};
 
 use super::{Connection, Event, Mode, incoming::inflated};
 use crate::protocol::{
@@ -45,7 +45,9 @@ impl Connection {
             Some(payload) => (Header { rsv: Rsv::RSV1, ..header }, payload),
             None => (header, payload),
         };
-        self.push_data(header, payload, &mut pool.scratch, &mut pool.work, output)
+        let pushed = self.push_data(header, payload, &mut pool.scratch, &mut pool.work, output);
+        pool.codecs.shrink();
+        pushed
     }
 
     /// A data frame, by way of the extensions of one's own where there are some.
@@ -129,29 +131,31 @@ impl Connection {
         &mut self,
         header: Header,
         input: &mut &mut [u8],
+        now: Instant,
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
         let len = header.payload_len as usize;
         if input.len() < len || pool.inflate_allowance() == 0 {
-            self.incoming.get_or_insert_default().begin_frame(header);
-            return self.gather(input, pool);
+            self.incoming(now).frame = Some((header, 0));
+            return self.gather(input, now, pool);
         }
         let (payload, rest) = mem::take(input).split_at_mut(len);
         *input = rest;
         unmask(payload, header.masking_key, 0);
-        self.pass_on(header, payload, pool)
+        self.pass_on(header, payload, now, pool)
     }
 
     /// More of such a frame that is not whole.
     pub(super) fn gather(
         &mut self,
         input: &mut &mut [u8],
+        now: Instant,
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
         let Some((header, payload)) = self.unfinished().gather(input, pool) else {
             return Ok(None);
         };
-        let event = self.pass_on(header, payload.payload(), pool);
+        let event = self.pass_on(header, payload.payload(), now, pool);
         pool.put(payload);
         event
     }
@@ -161,6 +165,7 @@ impl Connection {
         &mut self,
         header: Header,
         payload: &[u8],
+        now: Instant,
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
         pool.work += work::passing(payload.len());
@@ -171,7 +176,7 @@ impl Connection {
         let event = chain
             .incoming(header, &mut scratch, max)
             .map_err(ProtocolError::Extension)
-            .and_then(|header| self.receive_passed(header, &mut scratch, pool));
+            .and_then(|header| self.receive_passed(header, &mut scratch, now, pool));
         scratch.clear();
         scratch.shrink_to(MAX_SCRATCH);
         pool.scratch = scratch;
@@ -184,6 +189,7 @@ impl Connection {
         &mut self,
         header: Header,
         payload: &mut [u8],
+        now: Instant,
         pool: &mut Pool,
     ) -> Result<Option<Event<'static>>, ProtocolError> {
         let max = self.settings.limits.max_frame;
@@ -196,7 +202,7 @@ impl Connection {
         }
         self.count::<true>(&header)?;
         let mode = self.settings.mode;
-        let message = self.begin_message(header, pool)?;
+        let message = self.begin_message(header, now, pool)?;
         match mode {
             _ if message.is_compressed() => {
                 // What is behind the extensions has no place to wait in.

@@ -3,9 +3,12 @@
 //! A frame that is whole in the input never leaves it. What the end of a read cuts off — a header, a
 //! frame, a message — is kept in an [`Incoming`], which exists only while there is such a thing.
 
-use std::{mem, time::Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
-use super::{Connection, Event, Mode};
+use super::{Connection, Event, Mode, Settings};
 use crate::protocol::{
     buffer::{Buffer, Payload, Pool, work},
     close::decode_close,
@@ -15,8 +18,12 @@ use crate::protocol::{
 };
 
 /// What is not whole yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Incoming {
+    /// When its first byte came; later where the owner has not read meanwhile.
+    since: Instant,
+    /// Bytes of data frames that have arrived since.
+    received: u64,
     /// A header that a read cut off.
     header: [u8; MAX_HEADER],
     header_len: u8,
@@ -45,20 +52,21 @@ impl Connection {
         let incoming = self.incoming.as_deref();
         if incoming.is_some_and(|incoming| incoming.frame.is_some()) {
             if EXTENDED && self.is_gathering() {
-                return self.gather(input, pool);
+                return self.gather(input, now, pool);
             }
             return self.receive_rest(input, now, pool, output);
         }
         if incoming.is_none_or(|incoming| incoming.header_len == 0) {
             check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
         }
-        let Some((header, header_len)) = self.receive_header::<EXTENDED>(input)? else {
+        let is_amid = incoming.is_some();
+        let Some((header, header_len)) = self.receive_header::<EXTENDED>(input, now)? else {
             return Ok(None);
         };
         pool.work += work::FRAME;
         if EXTENDED && self.is_passed_on(&header) {
             *input = &mut mem::take(input)[header_len..];
-            return self.receive_passing(header, input, pool);
+            return self.receive_passing(header, input, now, pool);
         }
         self.count::<EXTENDED>(&header)?;
 
@@ -67,19 +75,23 @@ impl Connection {
         if input.len() - header_len < len || (EXTENDED && self.is_inflated(&header)) {
             *input = &mut mem::take(input)[header_len..];
             if !header.opcode.is_control() {
-                self.begin_message(header, pool)?;
+                self.begin_message(header, now, pool)?;
             }
-            self.incoming.get_or_insert_default().begin_frame(header);
+            self.incoming(now).frame = Some((header, 0));
             return self.receive_rest(input, now, pool, output);
         }
         let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
         *input = rest;
-        self.receive_whole(header, frame, header_len, now, pool, output)
+        let event = self.receive_whole(header, frame, header_len, now, pool, output)?;
+        if is_amid {
+            self.forget_incoming();
+        }
+        Ok(event)
     }
 
     /// A frame that is not compressed and whole in the input, its payload behind the first `header_len`
-    /// bytes of `frame`.
-    #[inline]
+    /// bytes of `frame`. Always inlined: nearly every frame comes here, from one of two callers.
+    #[inline(always)]
     fn receive_whole<'i>(
         &mut self,
         header: Header,
@@ -105,19 +117,17 @@ impl Connection {
         }
 
         let payload = &mut frame[header_len..];
-        let message = self.begin_message(header, pool)?;
-        let event = match mode {
-            Mode::Messages => {
-                message.join(payload, key, 0, pool)?;
-                self.unfinished().finish_fragment(header)?
-            }
-            Mode::Raw => {
-                message.check(payload, key, 0)?;
-                self.unfinished().finish_raw(header, Payload::Borrowed(payload))?
-            }
-        };
-        self.forget_incoming();
-        Ok(event)
+        let message = self.begin_message(header, now, pool)?;
+        match mode {
+            Mode::Messages => message.join(payload, key, 0, pool).map(drop)?,
+            Mode::Raw => message.check(payload, key, 0)?,
+        }
+        let incoming = self.unfinished();
+        incoming.received += payload.len() as u64;
+        match mode {
+            Mode::Messages => incoming.finish_fragment(header),
+            Mode::Raw => incoming.finish_raw(header, Payload::Borrowed(payload)),
+        }
     }
 
     /// More of a frame that is not whole.
@@ -149,6 +159,7 @@ impl Connection {
     pub(super) fn begin_message(
         &mut self,
         header: Header,
+        now: Instant,
         pool: &mut Pool,
     ) -> Result<&mut Unfinished, ProtocolError> {
         if header.opcode != Opcode::Continuation {
@@ -157,9 +168,14 @@ impl Connection {
                 _ => Unfinished::new(header.opcode),
             };
             message.begin_frame(&header, &self.settings.limits)?;
-            self.incoming.get_or_insert_default().message = Some(message);
+            self.incoming(now).message = Some(message);
         }
         Ok(self.unfinished().message.as_mut().expect("the order was checked"))
+    }
+
+    /// What is not whole, which begins now if there is nothing yet.
+    pub(super) fn incoming(&mut self, now: Instant) -> &mut Incoming {
+        self.incoming.get_or_insert_with(|| Box::new(Incoming::new(now)))
     }
 
     pub(super) fn unfinished(&mut self) -> &mut Incoming {
@@ -201,19 +217,18 @@ impl Connection {
     fn receive_header<const EXTENDED: bool>(
         &mut self,
         input: &mut &mut [u8],
+        now: Instant,
     ) -> Result<Option<(Header, usize)>, ProtocolError> {
         if let Some(incoming) = self.incoming.as_deref()
             && incoming.header_len > 0
         {
             let rules = self.rules::<EXTENDED>(incoming.header[0]);
-            let header = self.unfinished().complete_header(input, &rules)?;
-            self.forget_incoming();
-            return Ok(header);
+            return self.unfinished().complete_header(input, &rules);
         }
         match Header::decode(input, &self.rules::<EXTENDED>(input[0]))? {
             Some(header) => Ok(Some(header)),
             None => {
-                self.incoming.get_or_insert_default().keep_header(input);
+                self.incoming(now).keep_header(input);
                 *input = &mut [];
                 Ok(None)
             }
@@ -270,12 +285,44 @@ pub(super) fn inflated(header: Header, payload: Payload<'static>) -> Event<'stat
 }
 
 impl Incoming {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            received: 0,
+            header: [0; MAX_HEADER],
+            header_len: 0,
+            frame: None,
+            payload: Buffer::default(),
+            message: None,
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    pub(super) fn begin_frame(&mut self, header: Header) {
-        self.frame = Some((header, 0));
+    /// When it has to be whole; `None` where that is later than the clock can tell.
+    pub(super) fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        let put_off = self.received.saturating_mul(1000);
+        let put_off = put_off.checked_div(settings.limits.min_message_rate as u64).unwrap_or(0);
+        let wait = settings.timeouts.message.checked_add(Duration::from_millis(put_off))?;
+        self.since.checked_add(wait)
+    }
+
+    /// The owner has not read for that `time` until `now`.
+    pub(super) fn put_off(&mut self, time: Duration, now: Instant) {
+        self.since = (self.since + time).min(now);
+    }
+
+    /// Bytes of memory held for it.
+    pub(super) fn held(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, Unfinished::held);
+        size_of::<Self>() + self.payload.capacity() + message
+    }
+
+    /// Bytes of the connection's window that is lent to it.
+    pub(super) fn window(&self) -> usize {
+        self.message.as_ref().map_or(0, Unfinished::window)
     }
 
     fn keep_header(&mut self, bytes: &[u8]) {
@@ -339,6 +386,9 @@ impl Incoming {
         };
         *input = &mut mem::take(input)[taken..];
         self.frame = Some((header, offset + taken));
+        if !header.opcode.is_control() {
+            self.received += taken as u64;
+        }
         Ok(self.finish_whole())
     }
 
@@ -361,6 +411,7 @@ impl Incoming {
         unmask(piece, header.masking_key, offset);
         self.payload.append(piece, pool);
         self.frame = Some((header, offset + len));
+        self.received += len as u64;
         self.finish_whole()
     }
 
@@ -391,6 +442,7 @@ impl Incoming {
         };
         message.join_in_place(len, header.masking_key, *received)?;
         *received += len;
+        self.received += len as u64;
         if *received as u64 != header.payload_len {
             return Ok(None);
         }

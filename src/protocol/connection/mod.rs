@@ -222,20 +222,41 @@ impl Connection {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received.
-    /// `None` where nothing is waited for, or for longer than the clock can tell.
+    /// When to call [`handle_timeout`](Self::handle_timeout); it moves back with what is received, and
+    /// comes closer where that is the beginning of a message. `None` where nothing is waited for, or for
+    /// longer than the clock can tell.
     pub fn next_deadline(&self) -> Option<Instant> {
         let timeouts = &self.settings.timeouts;
         let wait = match self.state {
-            State::Connecting => timeouts.handshake,
-            State::Open if self.awaiting_pong => timeouts.pong,
-            State::Open if self.settings.mode == Mode::Raw => return None,
-            State::Open => timeouts.ping_period?,
+            State::Connecting => Some(timeouts.handshake),
+            State::Open if self.awaiting_pong => Some(timeouts.pong),
+            State::Open if self.settings.mode == Mode::Raw => timeouts.idle,
+            State::Open => timeouts.ping_period,
             State::CloseSent | State::CloseReceived | State::CloseExchanged | State::Closed => {
-                timeouts.close
+                Some(timeouts.close)
             }
         };
-        self.since.checked_add(wait)
+        let deadline = wait.and_then(|wait| self.since.checked_add(wait));
+        deadline.into_iter().chain(self.message_deadline()).min()
+    }
+
+    /// When what is unfinished has to be whole.
+    fn message_deadline(&self) -> Option<Instant> {
+        let incoming = self.incoming.as_deref().filter(|_| self.state == State::Open)?;
+        incoming.deadline(&self.settings)
+    }
+
+    /// Bytes of memory that are held for an unfinished frame or message: its buffers with their spare
+    /// room, and [`INFLATER_SIZE`](super::extension::deflate::INFLATER_SIZE) where it is being inflated.
+    pub fn held(&self) -> usize {
+        self.incoming.as_deref().map_or(0, Incoming::held)
+    }
+
+    /// Bytes of memory that context takeover holds from one message to the next, roughly: the window of
+    /// what was received, and a compressor.
+    pub fn held_between_messages(&self) -> usize {
+        let window = self.incoming.as_deref().map_or(0, Incoming::window);
+        self.takeover.as_deref().map_or(0, Takeover::held) + window
     }
 
     /// The opening handshake is done. `settings` are those of the route it led to.
@@ -379,7 +400,7 @@ impl Connection {
         self.receive_eof();
     }
 
-    /// A deadline of [`next_deadline`](Self::next_deadline) has passed: pings, fails the connection, or
+    /// A deadline of [`next_deadline`](Self::next_deadline) has passed: pings, ends the connection, or
     /// gives up waiting for a Close. Does nothing before the deadline.
     pub fn handle_timeout(&mut self, now: Instant, output: &mut Vec<u8>) {
         if self.next_deadline().is_none_or(|deadline| now < deadline) {
@@ -391,6 +412,15 @@ impl Connection {
                 self.end(CloseCause::Timeout(Timeout::Handshake), CloseCode::ABNORMAL, text);
                 self.step(Step::Disconnect);
                 self.forget();
+            }
+            State::Open if self.message_deadline().is_some_and(|deadline| deadline <= now) => {
+                let cause = CloseCause::Timeout(Timeout::Message);
+                let text = "message took too long";
+                self.give_up(cause, CloseCode::POLICY_VIOLATION, text, now, output);
+            }
+            State::Open if self.settings.mode == Mode::Raw => {
+                let cause = CloseCause::Timeout(Timeout::Idle);
+                self.give_up(cause, CloseCode::GOING_AWAY, "idle", now, output);
             }
             State::Open if self.awaiting_pong => {
                 let cause = CloseCause::Timeout(Timeout::Pong);
@@ -410,10 +440,14 @@ impl Connection {
     }
 
     /// The owner does not read from the peer for now, so its silence says nothing: the wait for its
-    /// bytes or its Pong begins anew. A peer that takes nothing either has the owner's own deadline,
-    /// [`Timeouts::write`].
+    /// bytes or its Pong begins anew, and the rest of a message may come that much later. To be called
+    /// where a deadline passes meanwhile, and when reading begins again. A peer that takes nothing either
+    /// has the owner's own deadline, [`Timeouts::write`].
     pub fn excuse_silence(&mut self, now: Instant) {
         if self.state == State::Open {
+            if let Some(incoming) = &mut self.incoming {
+                incoming.put_off(now.saturating_duration_since(self.since), now);
+            }
             self.since = now;
         }
     }

@@ -193,7 +193,8 @@ impl<'t> Dialer<'t> {
             [] => Ok(Some(None)),
             [deflate] if deflate.name == deflate::NAME => {
                 let agreed = offered().accept(deflate).map_err(|error| told(&error))?;
-                Ok(Some(Some(agreed.client_window_bits)))
+                // Eight bits cannot be compressed with.
+                Ok(Some(Some(agreed.client_window_bits).filter(|bits| *bits > 8)))
             }
             _ => Err("the server agreed to an extension twice".into()),
         }

@@ -459,6 +459,26 @@ fn with_takeover_a_message_refers_back_to_the_last_one() {
     }
 }
 
+/// RFC 7692 §7.1.2.2: a server may answer with a window of 8 bits.
+#[test]
+fn a_client_told_to_use_the_least_window_sends_plain_and_reads_compressed_messages() {
+    let settings = compressing(takeover());
+    let response = "permessage-deflate; client_max_window_bits=8";
+    let response = extension::parse([response.as_bytes()]).unwrap();
+    let mut client = Endpoint::connecting(Role::Client, &settings);
+    client.connection.upgrade(Arc::new(settings.clone()), start());
+    client.connection.agree_on(settings.accept(&response).unwrap());
+    let message = "again and again ".repeat(50);
+    for _ in 0..2 {
+        client.say(&message).unwrap();
+        assert_eq!(client.sent(), [bare(TEXT, &message)]);
+        client.hear_frames(&[bare(TEXT_RSV1, deflated(message.as_bytes()))]);
+        assert_eq!(client.seen.pop(), Some(text(&message)));
+    }
+    let agreed = client.connection.agreed().unwrap();
+    assert_eq!(agreed.terms().to_string(), "permessage-deflate; client_max_window_bits=8");
+}
+
 #[test]
 fn an_owned_message_is_compressed_like_any_other() {
     let payload = b"over and over ".repeat(5000);

@@ -241,3 +241,30 @@ fn raw_mode_pings_nobody() {
     endpoint.wait(seconds(1000));
     assert_eq!((endpoint.state(), endpoint.sent()), (State::Open, vec![]));
 }
+
+#[test]
+fn who_is_silent_for_too_long_is_idle_where_that_has_a_bound() {
+    let mut settings = raw();
+    for role in ROLES {
+        settings.timeouts.idle = None;
+        let mut endpoint = Endpoint::open(role, &settings);
+        assert_eq!(endpoint.time_left(), None);
+        settings.timeouts.idle = Some(seconds(60));
+        endpoint = Endpoint::open(role, &settings);
+        endpoint.wait(seconds(59));
+        assert_eq!(endpoint.time_left(), Some(seconds(1)));
+        endpoint.hear_frames(&[bare(PONG, "")]);
+        endpoint.wait(seconds(59));
+        endpoint.connection.excuse_silence(endpoint.now);
+        endpoint.wait(seconds(59));
+        endpoint.send_frame(TEXT, b"what we say does not count").unwrap();
+        endpoint.sent();
+        assert_eq!((endpoint.state(), endpoint.time_left()), (State::Open, Some(seconds(1))));
+        endpoint.wait(seconds(1));
+        assert_eq!(endpoint.sent(), [close_frame(1001, "idle")]);
+        assert_eq!(endpoint.ended(), Some((CloseCause::Timeout(Timeout::Idle), 1001, "idle")));
+    }
+    settings.mode = Mode::Messages;
+    let endpoint = Endpoint::open(Role::Server, &settings);
+    assert_eq!(endpoint.time_left(), Some(seconds(20)), "there Pings tell");
+}

@@ -334,6 +334,131 @@ fn without_a_ping_period_silence_lasts_for_ever() {
     assert_eq!((endpoint.state(), endpoint.sent()), (State::Open, vec![]));
 }
 
+// ---- Open: messages that take too long ---------------------------------------------------------
+
+/// No Pings, and a second more for each thousand bytes of a message.
+fn patient(mode: Mode) -> Settings {
+    let mut settings = settings(mode);
+    settings.timeouts.ping_period = None;
+    settings.limits.min_message_rate = 1_000;
+    settings.deflate = Some(Deflate { raw: true, ..Deflate::default() });
+    settings
+}
+
+#[test]
+fn what_has_begun_is_whole_within_a_minute_or_the_connection_ends() {
+    for (role, mode) in [Role::Client, Role::Server]
+        .into_iter()
+        .flat_map(|role| [Mode::Messages, Mode::Raw].map(|mode| (role, mode)))
+    {
+        let whole = |frames: &[Bare]| wire(role, frames);
+        let cut = |frames: &[Bare], less: usize| {
+            let mut wire = wire(role, frames);
+            wire.truncate(wire.len() - less);
+            wire
+        };
+        for (name, heard) in [
+            ("a byte of a header", whole(&[bare(TEXT, "hi")])[..1].to_vec()),
+            ("a header", cut(&[bare(TEXT, "hi")], 2)),
+            ("a frame", cut(&[bare(TEXT, "hi")], 1)),
+            ("a control frame", cut(&[bare(PING, "hi")], 1)),
+            ("a fragment", whole(&[bare(TEXT_START, "")])),
+            ("a compressed frame", cut(&[bare(0xc1, hex("f248cdc9c90700"))], 3)),
+            ("a compressed fragment", whole(&[bare(0x41, hex("f2"))])),
+            ("behind a whole message", whole(&[bare(TEXT, "hi"), bare(TEXT_START, "")])),
+        ] {
+            let mut endpoint = Endpoint::open(role, &patient(mode));
+            assert_eq!((endpoint.time_left(), endpoint.connection.held()), (None, 0));
+            endpoint.hear(&heard);
+            let left = endpoint.time_left().expect("it has begun");
+            assert!(left.as_secs() == 60 && left.subsec_millis() < 10, "{name}: {left:?}");
+            assert!(endpoint.connection.held() > 0, "{name}");
+            endpoint.wait(left - Duration::from_nanos(1));
+            assert_eq!((endpoint.state(), endpoint.sent()), (State::Open, vec![]), "{name}");
+            endpoint.wait(Duration::from_nanos(1));
+            let reason = "message took too long";
+            assert_eq!(endpoint.sent(), [close_frame(1008, reason)], "{name}");
+            let cause = CloseCause::Timeout(Timeout::Message);
+            assert_eq!(endpoint.ended(), Some((cause, 1008, reason)), "{name}");
+            assert_eq!((endpoint.state(), endpoint.connection.held()), (State::Closed, 0));
+        }
+    }
+}
+
+#[test]
+fn what_arrives_of_a_message_puts_its_deadline_off_and_nothing_else_does() {
+    for (role, mode) in [Role::Client, Role::Server]
+        .into_iter()
+        .flat_map(|role| [Mode::Messages, Mode::Raw].map(|mode| (role, mode)))
+    {
+        let begun = |heard: &[u8]| {
+            let mut endpoint = Endpoint::open(role, &patient(mode));
+            endpoint.hear(heard);
+            endpoint
+        };
+        let large = wire(role, &[bare(BINARY, [7; 50_000])]);
+        let header_len = large.len() - 50_000;
+        let mut endpoint = begun(&large[..1]);
+        endpoint.wait(seconds(30));
+        endpoint.hear(&large[1..header_len + 5_000]);
+        assert_eq!(endpoint.time_left(), Some(seconds(30 + 5)), "from its first byte");
+        endpoint.hear_frames(&[]);
+        endpoint.hear_in_place(&large[header_len + 5_000..][..20_000], 1 << 20);
+        assert_eq!(endpoint.time_left(), Some(seconds(30 + 25)));
+        endpoint.hear(&large[header_len + 25_000..]);
+        assert_eq!((endpoint.time_left(), endpoint.connection.held()), (None, 0), "it is whole");
+
+        let mut endpoint = begun(&wire(role, &[bare(BINARY_START, [7; 2_000])]));
+        for _ in 0..29 {
+            endpoint.wait(seconds(2));
+            endpoint.hear_frames(&[bare(PING, [0; 125]), bare(PONG, [0; 125])]);
+        }
+        assert_eq!(endpoint.time_left(), Some(seconds(60 + 2 - 58)), "control frames");
+        endpoint.hear_frames(&[bare(CONTINUATION, [7; 3_000])]);
+        assert_eq!(endpoint.time_left(), Some(seconds(60 + 5 - 58)), "fragments");
+        endpoint.hear_frames(&[bare(CONTINUATION_END, [7; 1_000]), bare(TEXT_START, "")]);
+        assert_eq!(endpoint.time_left(), Some(seconds(60)), "the next one begins anew");
+    }
+    for (rate, left) in [(0, 60_000), (usize::MAX, 60_000), (1, 60_000 + 5_000_000)] {
+        let mut settings = patient(Mode::Messages);
+        settings.limits.min_message_rate = rate;
+        let mut endpoint = Endpoint::open(Role::Client, &settings);
+        endpoint.hear_frames(&[bare(BINARY_START, [7; 5_000])]);
+        assert_eq!(endpoint.time_left(), Some(Duration::from_millis(left)), "{rate} a second");
+    }
+}
+
+#[test]
+fn a_message_is_not_late_while_its_owner_does_not_read() {
+    let mut endpoint = Endpoint::open(Role::Server, &patient(Mode::Messages));
+    endpoint.hear_frames(&[bare(TEXT_START, "")]);
+    endpoint.wait(seconds(20));
+    endpoint.hear_frames(&[bare(CONTINUATION, "")]);
+    for paused in [seconds(40), seconds(1_000)] {
+        endpoint.now += paused;
+        endpoint.connection.excuse_silence(endpoint.now);
+        assert_eq!(endpoint.time_left(), Some(seconds(40)));
+    }
+    endpoint.wait(seconds(39));
+    assert_eq!(endpoint.state(), State::Open);
+    endpoint.wait(seconds(1));
+    assert_eq!(endpoint.state(), State::Closed);
+}
+
+#[test]
+fn a_ping_is_due_before_a_late_message() {
+    let mut endpoint = Endpoint::open(Role::Server, &Settings::default());
+    endpoint.hear_frames(&[bare(TEXT_START, "")]);
+    assert_eq!(endpoint.time_left(), Some(seconds(20)));
+    for pings in 1..=2u32 {
+        endpoint.wait(seconds(20));
+        assert_eq!(endpoint.sent(), [bare(PING, pings.to_be_bytes())]);
+        endpoint.hear_frames(&[bare(PONG, pings.to_be_bytes())]);
+    }
+    endpoint.wait(seconds(20));
+    assert_eq!(endpoint.ended().map(|(_, code, _)| code), Some(1008));
+}
+
 #[test]
 fn a_deadline_called_too_early_does_nothing() {
     for mut endpoint in ROLES.map(in_close_sent) {
@@ -757,10 +882,13 @@ fn deadlines_too_far_for_the_clock_are_none() {
     let timeouts = &mut settings.timeouts;
     (timeouts.handshake, timeouts.close) = (Duration::MAX, Duration::MAX);
     (timeouts.ping_period, timeouts.pong) = (Some(Duration::MAX), Duration::MAX);
+    timeouts.message = Duration::MAX;
     for role in ROLES {
         let mut endpoint = Endpoint::connecting(role, &settings);
         assert_eq!(endpoint.time_left(), None);
         endpoint.connection.upgrade(Arc::new(settings.clone()), endpoint.now);
+        assert_eq!(endpoint.time_left(), None);
+        endpoint.hear_frames(&[bare(TEXT_START, "hi")]);
         assert_eq!(endpoint.time_left(), None);
         endpoint.close(1000, "").unwrap();
         assert_eq!(endpoint.time_left(), None);

@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use zlib_rs::{DeflateConfig, DeflateFlush, InflateFlush, Method, Status, Strategy};
 
-use super::{Agreed, Deflate, Grant};
+use super::{Agreed, Deflate, Grant, OWN_BITS};
 use crate::protocol::{
     Role,
     buffer::{Buffer, Pool, work},
@@ -105,6 +105,12 @@ impl Compressor {
         }
         debug_assert!(out.ends_with(&TAIL), "a flush ends so");
         out.truncate(out.len() - TAIL.len());
+    }
+
+    /// Bytes of memory that it holds: the table of 2^16 hashes, and what grows with its settings.
+    fn held(&self) -> usize {
+        let Config { window_bits, mem_level, .. } = self.config;
+        (132 << 10) + (4 << window_bits) + (7 << (mem_level + 6))
     }
 
     /// Forgets every message: the next one refers to nothing.
@@ -292,6 +298,14 @@ pub struct Takeover {
     window: Window,
 }
 
+impl Takeover {
+    /// Bytes of memory that it holds.
+    pub(in crate::protocol) fn held(&self) -> usize {
+        let compressor = self.compressor.as_ref().map_or(0, Compressor::held);
+        size_of::<Self>() + self.window.0.capacity() + compressor
+    }
+}
+
 impl From<Grant> for Takeover {
     fn from(grant: Grant) -> Self {
         Self { _grant: Some(grant), ..Self::default() }
@@ -327,6 +341,11 @@ impl Inflating {
         pool: &mut Pool,
     ) -> Result<(), ProtocolError> {
         self.inflater.finish(&self.window.0, output, utf8, pool)
+    }
+
+    /// Bytes of the window.
+    pub(in crate::protocol) fn window(&self) -> usize {
+        self.window.0.capacity()
     }
 
     /// `output` is handed up before the message has ended: what follows starts with an empty one.
@@ -401,7 +420,8 @@ impl Direction {
     }
 
     /// The compressed form of a message to be sent; `None` where it goes out plain, as it is shorter
-    /// so. A plain one has left nothing in a window. Adds to `work`.
+    /// so, or as there is no compressing with the window agreed on. A plain one has left nothing in a
+    /// window. Adds to `work`.
     pub(in crate::protocol) fn compress<'c>(
         self,
         opcode: Opcode,
@@ -411,13 +431,12 @@ impl Direction {
         codecs: &'c mut Codecs,
         work: &mut u64,
     ) -> Option<&'c [u8]> {
-        if !settings.is_worth_while(opcode, payload) {
+        if !OWN_BITS.contains(&self.window_bits) || !settings.is_worth_while(opcode, payload) {
             return None;
         }
         *work += work::compressing(payload.len());
         let Codecs { compressors, compressed, .. } = codecs;
         compressed.clear();
-        compressed.shrink_to(MAX_SCRATCH);
         if self.takeover && !settings.for_topics {
             takeover
                 .get_or_insert_default()
@@ -456,9 +475,20 @@ pub struct Codecs {
         reason = "the box goes to a message, and what is not whole is small"
     )]
     inflaters: Vec<Box<Inflater>>,
-    /// The last message compressed.
+    /// The message compressed last, until it is sent.
     compressed: Vec<u8>,
 }
+
+impl Codecs {
+    /// The message that was compressed last has been sent.
+    pub(in crate::protocol) fn shrink(&mut self) {
+        self.compressed.truncate(MAX_SCRATCH);
+        self.compressed.shrink_to(MAX_SCRATCH);
+    }
+}
+
+/// Bytes of memory that an [`Inflater`] holds, rounded up.
+pub const INFLATER_SIZE: usize = 47 << 10;
 
 /// Bytes of memory that a compressed message leaves to the next one.
 const MAX_SCRATCH: usize = 1 << 20;

@@ -24,7 +24,7 @@ use std::{
 };
 
 pub(in crate::protocol) use codec::Inflating;
-pub use codec::{Codecs, Compressor, Inflater, Takeover};
+pub use codec::{Codecs, Compressor, INFLATER_SIZE, Inflater, Takeover};
 
 use super::{Offer, Param};
 use crate::protocol::{
@@ -266,7 +266,9 @@ impl Deflate {
     }
 
     fn agree(&self, offer: &Params) -> Option<(Agreed, Offer<'static>)> {
-        // RFC 7692 §7.1.2.1: what is offered here is a demand. Eight bits cannot be compressed with.
+        // RFC 7692 §7.1.2.1: what is offered here is a demand. Choice: one for eight bits, which cannot be
+        // compressed with, is declined. The client's next offer may be one that lets both sides compress;
+        // an answer that leaves all our messages plain would keep it from that.
         let server_bits = match offer.server_bits {
             Some(Bits::Exactly(bits)) if !OWN_BITS.contains(&bits) => return None,
             Some(Bits::Exactly(bits)) => bits.min(self.server_window_bits),
@@ -329,9 +331,6 @@ impl Deflate {
             Some(Bits::Any) | None => MAX_BITS,
         };
         let client_window_bits = match params.client_bits {
-            Some(Bits::Exactly(bits)) if !OWN_BITS.contains(&bits) => {
-                return Err(Unacceptable::ClientWindow);
-            }
             Some(Bits::Exactly(bits)) => bits.min(self.client_window_bits),
             Some(Bits::Any) | None => self.client_window_bits,
         };
@@ -349,7 +348,8 @@ impl Deflate {
 pub struct Agreed {
     /// The window of the server's messages: 8 to 15.
     pub server_window_bits: u8,
-    /// The window of the client's messages: 8 to 15.
+    /// The window of the client's messages: 8 to 15. A client that is told 8 compresses nothing, as it
+    /// cannot with so small a window; that is always legal (RFC 7692 §6).
     pub client_window_bits: u8,
     /// Whether the server's messages may refer back to earlier ones.
     pub server_takeover: bool,
@@ -407,8 +407,6 @@ pub enum Unacceptable {
     ServerTakeover,
     /// The server's window is larger than was asked for.
     ServerWindow,
-    /// The client is to use a window of 8 bits, which it cannot.
-    ClientWindow,
 }
 
 impl fmt::Display for Unacceptable {
@@ -419,7 +417,6 @@ impl fmt::Display for Unacceptable {
             }
             Self::ServerTakeover => "the server does not agree to server_no_context_takeover",
             Self::ServerWindow => "the server's window is larger than was offered",
-            Self::ClientWindow => "a client window of 8 bits is not supported",
         })
     }
 }

@@ -242,7 +242,12 @@ fn a_client_offers_what_it_wants_and_checks_what_it_gets() {
             "; server_max_window_bits=8; client_max_window_bits=9",
             Ok(agreed(8, 9, true, true)),
         ),
-        ("a client window of 8", open(), "; client_max_window_bits=8", Err(ClientWindow)),
+        (
+            "a client window of 8",
+            open(),
+            "; client_max_window_bits=8",
+            Ok(agreed(15, 8, true, true)),
+        ),
         ("a client window of none", open(), "; client_max_window_bits", Err(Parameter)),
         ("out of range", open(), "; client_max_window_bits=16", Err(Parameter)),
         ("zero-padded", open(), "; server_max_window_bits=09", Err(Parameter)),
