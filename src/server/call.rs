@@ -270,9 +270,8 @@ impl<S: Socket> Outgoing for Call<'_, S> {
     fn unsubscribe(&mut self, topic: &Topic) {
         let Self { link, context, pending, .. } = self;
         let Some(subscriptions) = &mut link.subscriptions else { return };
-        let posted = context.mailbox.posted();
-        subscriptions.leave(topic, posted, &mut context.topics);
-        if subscriptions.has_gaps() && posted == context.worked_off {
+        subscriptions.leave(topic, &context.mailbox, &mut context.topics);
+        if subscriptions.has_gaps() && context.mailbox.posted() == context.worked_off {
             // What it has yet to receive was taken out of the mailbox, and is next.
             pending.leave(link, context);
             link.deliver_left(context);

@@ -3,6 +3,7 @@
 use std::mem;
 
 use super::{Encoding, EncodingState, Publication, Topic, TopicId, fanout::Topics};
+use crate::mailbox::Mailbox;
 
 /// One connection's subscription to one topic; leaves the topic when dropped, and its place among the
 /// members by [`Topics::remove`].
@@ -184,16 +185,17 @@ impl Subscriptions {
         self.list.push(subscription);
     }
 
-    /// Ends that to `topic`: what was published before is still received, and nothing more. `posted` is the
-    /// number of the worker's last post.
-    pub(crate) fn leave(&mut self, topic: &Topic, posted: u64, topics: &mut Topics) {
+    /// Ends that to `topic`: what was published before is still received, and nothing more. The worker is
+    /// that of `mailbox`.
+    pub(crate) fn leave(&mut self, topic: &Topic, mailbox: &Mailbox, topics: &mut Topics) {
         let Some(entry) = self.list.iter_mut().find(|entry| entry.topic() == topic) else { return };
         if !entry.has_left() {
             entry.leave();
             self.gaps = true;
             self.remove_done(topics);
             if self.gaps {
-                self.left_at = posted;
+                // Behind the end: all that it is to receive was posted before that.
+                self.left_at = mailbox.posted();
             }
         }
     }
