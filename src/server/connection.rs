@@ -306,19 +306,26 @@ impl<S: Socket> Link<S> {
         Ok((read.min(in_place), read.saturating_sub(in_place)))
     }
 
-    /// Counts what it holds of input that is not whole.
-    pub(super) fn count_unfinished(&mut self, context: &mut Context) {
+    /// Counts what it holds of input that is not whole, `head` bytes of a request among it.
+    #[inline]
+    pub(super) fn count_unfinished(&mut self, head: usize, context: &mut Context) {
         let stash = self.stash.as_ref().map_or(0, |stash| stash.bytes.capacity());
-        let now = u32::try_from(stash).unwrap_or(u32::MAX);
-        if now != self.unfinished {
-            context.unfinished = context.unfinished - self.unfinished as usize + now as usize;
-            self.unfinished = now;
+        let held = self.connection.held().saturating_add(stash).saturating_add(head);
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        if held != self.unfinished {
+            context.unfinished = context.unfinished - self.unfinished as usize + held as usize;
+            // It has a deadline from its first byte on.
+            if std::mem::replace(&mut self.unfinished, held) == 0 {
+                self.arm(context);
+            }
         }
     }
 
-    /// What it counts for.
-    pub(super) fn unfinished(&self) -> u32 {
-        self.unfinished
+    /// How much it holds for how long: who has most of that is the first to give way.
+    pub(super) fn burden(&self, now: Instant) -> u128 {
+        let since = self.connection.held_since().unwrap_or(now);
+        let age = now.saturating_duration_since(since).as_millis() + 1;
+        u128::from(self.unfinished) * age
     }
 
     /// The one line that a finished connection leaves in the log.

@@ -10,7 +10,7 @@ use super::{
     timers::Timers,
 };
 use crate::{
-    mailbox::{Mail, Mailbox},
+    mailbox::{self, Mail, Mailbox},
     protocol::buffer::Pool,
     service::Tasks,
     slab::Key,
@@ -28,6 +28,9 @@ const MAX_SPARE_BACKLOGS: usize = 256;
 
 /// Items of mail for which an empty list keeps its memory.
 const MAX_SPARE_MAIL: usize = 4_096;
+
+/// Units of work that each delivery of what is published counts for: what it takes at the least.
+const DELIVERY: u64 = 512;
 
 /// What a connection's calls may touch of its worker.
 pub(super) struct Context {
@@ -71,8 +74,12 @@ pub(super) struct Context {
     pub(super) counters: Arc<Counters>,
     /// Units of work done by this worker.
     work: u64,
+    /// The deliveries that its thread has published as far as they are counted.
+    published: u64,
     /// Bytes that its connections hold of input that is not whole.
     pub(super) unfinished: usize,
+    /// The most that this may be.
+    pub(super) max_unfinished: usize,
 }
 
 impl Context {
@@ -100,7 +107,9 @@ impl Context {
             backlogs: Vec::new(),
             counters: Arc::clone(&shared.counters),
             work: 0,
+            published: mailbox::deliveries_of_thread(),
             unfinished: 0,
+            max_unfinished: shared.max_unfinished / shared.workers.len(),
         }
     }
 
@@ -128,6 +137,16 @@ impl Context {
     #[inline]
     pub(super) fn spend(&mut self, units: u64) {
         self.work += units;
+    }
+
+    /// Counts what this thread has published since this was last called.
+    #[inline]
+    pub(super) fn charge_published(&mut self) {
+        let published = mailbox::deliveries_of_thread();
+        if published != self.published {
+            self.spend(published.wrapping_sub(self.published) * DELIVERY);
+            self.published = published;
+        }
     }
 
     /// Units of work done so far.
@@ -201,7 +220,7 @@ pub(super) mod tests {
     /// A worker's context, and its mailbox.
     pub(in crate::server) fn context() -> (Context, Arc<Mailbox>) {
         let mailbox = Arc::new(Mailbox::new(|| ()));
-        let shared = Shared::new(vec![Arc::clone(&mailbox)], 0);
+        let shared = Shared::new(vec![Arc::clone(&mailbox)], 0, usize::MAX);
         (Context::new(&mailbox, &shared, Instant::now()), mailbox)
     }
 }

@@ -17,6 +17,8 @@ pub struct Counters {
     pub accept_pauses: Count,
     /// Connections closed with 1013, as they did not keep up.
     pub slow: Count,
+    /// Connections closed with 1013, as all together held too much of input that was not whole.
+    pub shed: Count,
     /// Publications left out for members that did not keep up, as their topics say so.
     pub skipped: Count,
     /// Messages, Pings and Closes from other threads for connections that had ended.

@@ -69,6 +69,9 @@ const MAX_WORKERS: usize = 1_024;
 /// The longest period of a job, for one that may be longer than the clock can tell: a hundred years.
 const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// Most bytes of unfinished input in all, by default.
+const MAX_UNFINISHED: usize = 256 << 20;
+
 /// Connections that may wait to be accepted; the system may have a lower limit of its own.
 const BACKLOG: i32 = 1_024;
 
@@ -96,6 +99,7 @@ pub struct ServerBuilder {
     router: Router,
     workers: Option<usize>,
     max_connections: usize,
+    max_unfinished: usize,
     limits: Limits,
     timeouts: Timeouts,
     deflate: Option<Deflate>,
@@ -122,6 +126,7 @@ struct Shared {
     /// Connections over the limit.
     over_limit: AtomicUsize,
     max_connections: usize,
+    max_unfinished: usize,
     counters: Arc<Counters>,
 }
 
@@ -142,6 +147,7 @@ impl Server {
             router: Router::new(),
             workers: None,
             max_connections: MAX_CONNECTIONS,
+            max_unfinished: MAX_UNFINISHED,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             deflate: None,
@@ -272,6 +278,16 @@ impl ServerBuilder {
         self
     }
 
+    /// Most bytes of memory that all connections together hold for input that is not whole: heads of
+    /// requests, messages whose end has not come, inflated or not, and what was read and is not served yet.
+    /// Default 256 MiB; each worker has an equal part. Over it, those connections that hold most for longest
+    /// are closed with 1013 `too much unfinished input`, or answered with 503, until a quarter of it is free.
+    /// [`Limits`] bound what each of them holds, and [`Timeouts::message`] for how long.
+    pub fn max_unfinished(mut self, bytes: usize) -> Self {
+        self.max_unfinished = bytes;
+        self
+    }
+
     /// Bounds for every route that has none of its own.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -341,6 +357,7 @@ impl ServerBuilder {
     /// text names it, and its route.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
         let (max_connections, workers) = (self.max_connections, self.workers);
+        let max_unfinished = self.max_unfinished;
         let (routes, jobs) = self.build()?;
         let listener = bind_first(addr)?;
         let addr = listener.local_addr()?;
@@ -359,7 +376,7 @@ impl ServerBuilder {
                 })))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        let shared = Arc::new(Shared::new(mailboxes, max_connections));
+        let shared = Arc::new(Shared::new(mailboxes, max_connections, max_unfinished));
 
         Ok(Server {
             addr,
@@ -444,13 +461,18 @@ impl Place {
 }
 
 impl Shared {
-    fn new(mailboxes: Vec<Arc<Mailbox>>, max_connections: usize) -> Self {
+    fn new(
+        mailboxes: Vec<Arc<Mailbox>>,
+        max_connections: usize,
+        max_unfinished: usize,
+    ) -> Self {
         let place =
             |mailbox| Place { mailbox, open: AtomicUsize::new(0), arrivals: Mutex::default() };
         Self {
             workers: mailboxes.into_iter().map(place).collect(),
             over_limit: AtomicUsize::new(0),
             max_connections,
+            max_unfinished,
             counters: Arc::default(),
         }
     }

@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     guard::{Panicked, guard},
-    mailbox,
     protocol::{
         close::{CloseCause, CloseCode, Timeout},
         connection::{Event, State},
@@ -29,8 +28,7 @@ use crate::{
     service::{Answer, Outgoing, Peer as Lent, PeerId, Service, Tasks},
 };
 
-/// Units of work that a call of the application counts for, and each delivery that it publishes: what they
-/// take at the least.
+/// Units of work that a call of the application counts for: what it takes at the least.
 const CALL: u64 = 512;
 
 /// Units of work for each byte inflated, as [`Pool::take_work`] counts them.
@@ -38,7 +36,6 @@ const CALL: u64 = 512;
 /// [`Pool::take_work`]: crate::protocol::buffer::Pool::take_work
 const INFLATED: u64 = 8;
 
-const DELIVERY: u64 = 512;
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
 pub(super) struct Serving<'a, S: Socket> {
@@ -63,24 +60,26 @@ impl<'a, S: Socket> Serving<'a, S> {
         if let Stage::Opening(_) = self.stage {
             self.open(&mut input, routes);
         }
+        let left = until.saturating_sub(self.context.work()) / INFLATED;
+        self.context.pool.set_inflate_allowance(left as usize + 1);
         while self.link.is_heard() && self.link.connection.state().receives() {
-            let work = self.context.work();
-            if work >= until {
+            let Self { link, context, .. } = &mut *self;
+            if context.work() >= until {
                 break;
             }
-            self.context.pool.set_inflate_allowance(((until - work) / INFLATED) as usize + 1);
-            let Self { link, context, pending, .. } = &mut *self;
-            // What is answered here, such as a Close, stays behind what was published before.
-            pending.follow(link, context);
             let (pool, output) = (&mut context.pool, &mut context.output);
-            match link.connection.receive(&mut input, context.now, pool, output) {
+            let sent = output.len();
+            let event = link.connection.receive(&mut input, context.now, pool, output);
+            if self.context.output.len() > sent {
+                self.answered(sent);
+            }
+            match event {
                 Some(event) => {
                     self.is_last = input.is_empty();
                     self.deliver(event);
                 }
-                None if input.is_empty() => break,
-                // Its allowance is used up.
-                None => {}
+                // Where some is left, what may be inflated is used up.
+                None => break,
             }
         }
         let is_kept = self.link.connection.state().receives() || self.is_deciding();
@@ -91,11 +90,28 @@ impl<'a, S: Socket> Serving<'a, S> {
     /// that was read.
     pub(super) fn input_in_place(&mut self, len: usize, is_last: bool) {
         self.is_last = is_last;
-        let Self { link, context, pending, .. } = &mut *self;
-        pending.follow(link, context);
+        let Self { link, context, .. } = &mut *self;
+        let sent = context.output.len();
         let event = link.connection.receive_in_place(len, context.now, &mut context.output);
+        if self.context.output.len() > sent {
+            self.answered(sent);
+        }
         if let Some(event) = event {
             self.deliver(event);
+        }
+    }
+
+    /// The connection has answered by itself, by a Pong or a Close: that is in the output from `sent` on, and
+    /// stays behind what was published before.
+    #[cold]
+    fn answered(&mut self, sent: usize) {
+        let Self { link, context, pending, .. } = self;
+        let position = link.position(context);
+        if position != pending.position {
+            let answer = context.output.split_off(sent);
+            pending.leave(link, context);
+            pending.position = position;
+            context.output.extend(answer);
         }
     }
 
@@ -129,6 +145,19 @@ impl<'a, S: Socket> Serving<'a, S> {
 
     fn is_deciding(&self) -> bool {
         matches!(self.stage, Stage::Deciding(_))
+    }
+
+    /// It holds too much of input that is not whole: gives it up.
+    pub(super) fn shed(&mut self) {
+        if matches!(self.stage, Stage::Opening(_)) {
+            self.refuse(router::busy());
+            return;
+        }
+        let Self { link, context, pending, .. } = self;
+        pending.follow(link, context);
+        let (code, text) = (CloseCode::TRY_AGAIN_LATER, "too much unfinished input");
+        let now = context.now;
+        link.connection.give_up(CloseCause::Local, code, text, now, &mut context.output);
     }
 
     /// Answers a request that took too long to arrive, or to be decided on.
@@ -244,21 +273,15 @@ impl<'a, S: Socket> Serving<'a, S> {
         }
     }
 
-    /// Calls the application; a panic of its closes this connection with 1011.
+    /// Calls the application. A panic of its ends where the connection was to be served.
     #[inline]
     fn call(&mut self, tell: impl FnOnce(&mut dyn Service, &mut Lent<'_>)) {
         let Self { link, stage, context, pending, is_last } = self;
         let Stage::Serving(service) = stage else { return };
-        let published = mailbox::deliveries_of_thread();
-        let told = guard(|| {
-            let mut call = Call { link, context, pending, at_once: *is_last };
-            tell(&mut **service, &mut Lent::new(&mut call));
-        });
-        let published = mailbox::deliveries_of_thread().wrapping_sub(published);
-        self.context.spend(CALL + published * DELIVERY);
-        if told.is_err() {
-            self.end_after_panic();
-        }
+        let mut call = Call { link, context, pending, at_once: *is_last };
+        tell(&mut **service, &mut Lent::new(&mut call));
+        context.spend(CALL);
+        context.charge_published();
     }
 
     #[cold]
@@ -289,6 +312,16 @@ impl<S: Socket> Drop for Serving<'_, S> {
 }
 
 impl<S: Socket> Peer<S> {
+    /// As [`Link::count_unfinished`].
+    #[inline]
+    pub(super) fn count_unfinished(&mut self, context: &mut Context) {
+        let head = match &self.stage {
+            Stage::Opening(Some(reader)) => reader.held(),
+            Stage::Opening(None) | Stage::Deciding(_) | Stage::Serving(_) | Stage::Ending => 0,
+        };
+        self.link.count_unfinished(head, context);
+    }
+
     /// Tells the application, where it was not told yet, that its connection has ended; drops it.
     pub(super) fn tell_closed(&mut self, context: &Context) {
         let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {

@@ -136,15 +136,17 @@ struct Budget {
     /// The units of work at which it is used up, and at which the clock is looked at next.
     until: u64,
     look: u64,
-    /// The clock, and the time at which it is used up.
-    clock: Option<(fn() -> Instant, Instant)>,
+    /// The clock, and the time from its first look on after which it is used up.
+    clock: Option<fn() -> Instant>,
+    time: Duration,
+    ends: Option<Instant>,
 }
 
 impl Budget {
     fn new(allowance: Allowance, clock: Option<fn() -> Instant>, context: &mut Context) -> Self {
         let work = context.work();
-        let clock = clock.map(|clock| (clock, clock() + allowance.time));
-        Self { until: work + allowance.units, look: work + LOOK, clock }
+        let Allowance { units, time } = allowance;
+        Self { until: work + units, look: work + LOOK, clock, time, ends: None }
     }
 
     /// Whether there is nothing left.
@@ -155,7 +157,10 @@ impl Budget {
             return work >= self.until;
         }
         self.look = work + LOOK;
-        work >= self.until || self.clock.is_some_and(|(clock, until)| clock() >= until)
+        let Some(clock) = self.clock else { return work >= self.until };
+        let now = clock();
+        let time = self.time;
+        work >= self.until || now >= *self.ends.get_or_insert_with(|| now + time)
     }
 }
 
@@ -344,17 +349,42 @@ impl<S: Socket> Reactor<S> {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
         link.queued = Queued::No;
         let until = self.context.work() + share;
-        // A panic that no call of the application has caught comes from an extension.
-        if guard(|| self.read(key, until)) == Err(Panicked) {
-            self.end_after_panic(key);
-        }
-        if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-            link.count_unfinished(&mut self.context);
-            if link.is_ready() {
-                self.context.enqueue(link, Queued::Heavy);
+        self.guarded(key, |reactor| reactor.read(key, until));
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.count_unfinished(&mut self.context);
+            if peer.link.is_ready() {
+                self.context.enqueue(&mut peer.link, Queued::Heavy);
             }
         }
+        if self.context.unfinished > self.context.max_unfinished {
+            self.shed_unfinished();
+        }
         self.flush_early();
+    }
+
+    /// All together hold more of unfinished input than they may: those that hold most for longest give way,
+    /// until a quarter of the bound is free, so that this is rare.
+    #[cold]
+    fn shed_unfinished(&mut self) {
+        let Self { peers, context, .. } = self;
+        let mut holders: Vec<_> = peers
+            .keys()
+            .into_iter()
+            .filter_map(|key| Some((peers.get_mut(key)?.link.burden(context.now), key)))
+            .filter(|&(burden, _)| burden > 0)
+            .collect();
+        holders.sort_unstable();
+        let target = context.max_unfinished - context.max_unfinished / 4;
+        while self.context.unfinished > target
+            && let Some((_, key)) = holders.pop()
+        {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            Serving::new(peer, &mut self.context).shed();
+            peer.link.stash = None;
+            peer.count_unfinished(&mut self.context);
+            self.context.counters.shed.add(1);
+            self.settle(key);
+        }
     }
 
     /// Reads from a connection and serves what came, until the worker has done `until` units of work.
@@ -414,7 +444,15 @@ impl<S: Socket> Reactor<S> {
         self.settle(key);
     }
 
-    /// Foreign code has panicked beside the calls of the application.
+    /// Calls foreign code for a connection: the application and its extensions. A panic ends here, and
+    /// the connection with it.
+    #[inline]
+    fn guarded(&mut self, key: Key, call: impl FnOnce(&mut Self)) {
+        if guard(|| call(self)) == Err(Panicked) {
+            self.end_after_panic(key);
+        }
+    }
+
     #[cold]
     fn end_after_panic(&mut self, key: Key) {
         if let Some(peer) = self.peers.get_mut(key) {
@@ -496,8 +534,9 @@ impl<S: Socket> Reactor<S> {
         peer.link.unsubscribe_all(&mut self.context);
         peer.link.connection.receive_eof();
         peer.tell_closed(&self.context);
+        peer.stage = Stage::Ending;
         peer.link.stash = None;
-        peer.link.count_unfinished(&mut self.context);
+        peer.count_unfinished(&mut self.context);
         self.shared.leave(self.number, peer.link.admission);
         peer.link.log_end(&self.context);
         // Extensions and what a decision came to are foreign, too.
@@ -547,33 +586,31 @@ impl<S: Socket> Reactor<S> {
             && after <= worked_off
         {
             self.context.holding.pop_front();
-            if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                // An extension may frame what was published.
-                if guard(|| link.release(&mut self.context)) == Err(Panicked) {
-                    self.end_after_panic(key);
+            self.guarded(key, |Self { peers, context, .. }| {
+                if let Some(Peer { link, .. }) = peers.get_mut(key) {
+                    link.release(context);
                 }
-                self.settle(key);
-            }
+            });
+            self.settle(key);
         }
     }
 
     fn run_command(&mut self, id: PeerId, command: Command) {
         let key = Key { slot: id.slot, generation: id.generation };
-        let (peers, context) = (&mut self.peers, &mut self.context);
-        let run = guard(|| {
-            let Some(peer) = peers.get_mut(key) else { return false };
+        let mut done = true;
+        self.guarded(key, |Self { peers, context, .. }| {
+            let Some(peer) = peers.get_mut(key) else {
+                done = false;
+                return;
+            };
             // What its poster published before goes out before it.
             peer.link.deliver_published(context);
             let mut serving = Serving::new(peer, context);
-            serving.call_link(|call| match command {
+            done = serving.call_link(|call| match command {
                 Command::Send(message) => call.send(message).is_ok(),
                 Command::Ping(payload) => call.ping(&payload).is_ok(),
                 Command::Close(code, reason) => call.close(code, &reason).is_ok(),
-            })
-        });
-        let done = run.unwrap_or_else(|Panicked| {
-            self.end_after_panic(key);
-            true
+            });
         });
         if !done {
             self.context.counters.undelivered.add(1);
@@ -591,8 +628,12 @@ impl<S: Socket> Reactor<S> {
                 continue;
             }
             // One that is closing already goes on with that.
-            Serving::new(peer, &mut self.context)
-                .call_link(|call| call.close(CloseCode::GOING_AWAY, "server stops").ok());
+            self.guarded(key, |Self { peers, context, .. }| {
+                if let Some(peer) = peers.get_mut(key) {
+                    Serving::new(peer, context)
+                        .call_link(|call| call.close(CloseCode::GOING_AWAY, "server stops").ok());
+                }
+            });
             self.settle(key);
             self.flush_early();
         }
@@ -609,11 +650,13 @@ impl<S: Socket> Reactor<S> {
         }
         for id in self.context.tasks.take_calls() {
             let key = Key { slot: id.slot, generation: id.generation };
-            if let Some(peer) = self.peers.get_mut(key) {
-                Serving::new(peer, &mut self.context).woken();
-                self.settle(key);
-                self.flush_early();
-            }
+            self.guarded(key, |Self { peers, context, .. }| {
+                if let Some(peer) = peers.get_mut(key) {
+                    Serving::new(peer, context).woken();
+                }
+            });
+            self.settle(key);
+            self.flush_early();
         }
     }
 
@@ -709,7 +752,13 @@ impl<S: Socket> Reactor<S> {
             | State::CloseSent
             | State::CloseReceived
             | State::CloseExchanged
-            | State::Closed => peer.link.arm(&mut self.context),
+            | State::Closed => {
+                peer.link.arm(&mut self.context);
+                // A Pong brings the next Ping closer than the end of the wait for it may be.
+                if peer.link.connection.state() == State::Open {
+                    peer.link.arm_for_ping(&mut self.context);
+                }
+            }
         }
     }
 
@@ -784,13 +833,11 @@ impl<S: Socket> Reactor<S> {
             let mut is_used_up = false;
             while !is_used_up && let Some((key, received)) = delivery.next_member() {
                 self.deliveries += 1;
-                if let Some(Peer { link, .. }) = self.peers.get_mut(key) {
-                    let context = &mut self.context;
-                    // An extension may frame what was published.
-                    if guard(|| link.publish(&mut delivery.batch, received, context)).is_err() {
-                        self.end_after_panic(key);
+                self.guarded(key, |Self { peers, context, .. }| {
+                    if let Some(Peer { link, .. }) = peers.get_mut(key) {
+                        link.publish(&mut delivery.batch, received, context);
                     }
-                }
+                });
                 self.context.spend(DELIVERY);
                 is_used_up = budget.is_used_up(&mut self.context);
             }
@@ -806,8 +853,12 @@ impl<S: Socket> Reactor<S> {
     fn after_flush(&mut self, key: Key) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if !peer.link.is_lost() && peer.link.has_drained() {
-            Serving::new(peer, &mut self.context).drained();
-            peer.link.go_on(&mut self.context);
+            self.guarded(key, |Self { peers, context, .. }| {
+                if let Some(peer) = peers.get_mut(key) {
+                    Serving::new(peer, context).drained();
+                    peer.link.go_on(context);
+                }
+            });
         }
         self.settle(key);
     }

@@ -115,12 +115,13 @@ impl ServerBuilder {
         now: Instant,
         waker: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Unbound<S>> {
-        let max_connections = self.max_connections;
+        let (max_connections, max_unfinished) = (self.max_connections, self.max_unfinished);
         let (routes, mut jobs) = self.build()?;
         for job in &mut jobs {
             job.next = now + job.period;
         }
-        let shared = Arc::new(Shared::new(vec![Arc::new(Mailbox::new(waker))], max_connections));
+        let mailboxes = vec![Arc::new(Mailbox::new(waker))];
+        let shared = Arc::new(Shared::new(mailboxes, max_connections, max_unfinished));
         let mut reactor = Reactor::new(0, routes, &shared, now);
         reactor.set_jobs(jobs);
         Ok(Unbound { reactor, shared, woken: false })

@@ -314,6 +314,11 @@ impl Incoming {
         self.since = (self.since + time).min(now);
     }
 
+    /// When its first byte came; later where the owner has not read meanwhile.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Bytes of memory held for it.
     pub(super) fn held(&self) -> usize {
         let message = self.message.as_ref().map_or(0, Unfinished::held);

@@ -252,6 +252,11 @@ impl Connection {
         self.incoming.as_deref().map_or(0, Incoming::held)
     }
 
+    /// Since when that is held; `None` where it is nothing.
+    pub fn held_since(&self) -> Option<Instant> {
+        self.incoming.as_deref().map(Incoming::since)
+    }
+
     /// Bytes of memory that context takeover holds from one message to the next, roughly: the window of
     /// what was received, and a compressor.
     pub fn held_between_messages(&self) -> usize {

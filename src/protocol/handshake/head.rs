@@ -41,6 +41,11 @@ pub struct HeadReader {
 }
 
 impl HeadReader {
+    /// Bytes of memory held for the head so far.
+    pub fn held(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// Takes bytes from the front of `input`, up to and with the empty line that ends the head, and
     /// gives that head: borrowed where all of it is in `input`, else owned. `None`, with all of
     /// `input` taken, where more bytes are needed. What follows the head stays in `input`, and no
