@@ -244,6 +244,12 @@ impl Pool {
         mem::take(&mut self.work)
     }
 
+    /// What [`take_work`](Self::take_work) would give.
+    #[inline]
+    pub(crate) fn work(&self) -> u64 {
+        self.work
+    }
+
     /// Sets how many bytes [`Connection::receive`](super::connection::Connection::receive) may still
     /// inflate, by all calls together, before it returns early. `usize::MAX`, the default, is no bound.
     ///

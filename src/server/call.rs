@@ -49,7 +49,6 @@ impl Pending {
 
     /// Something is about to be sent: it stays behind what was posted by this thread before, and what
     /// was sent before that doesn't.
-    #[inline]
     pub(super) fn follow<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
         let position = link.position(context);
         if position != self.position {
@@ -65,15 +64,24 @@ impl Pending {
     }
 
     /// Whether it leaves with the turn.
+    #[inline]
     fn is_now(&self) -> bool {
         self.position == Position::NOW
     }
 }
 
 impl<S: Socket> Call<'_, S> {
-    /// Before anything is sent: keeps the order, and the bound on what waits.
-    #[inline]
+    /// Before anything is sent: keeps the order, and the bound on what waits. At rest there is nothing to do.
+    #[inline(always)]
     fn begin(&mut self) {
+        let Self { link, context, pending, .. } = self;
+        if link.output.backlog() > 0 || link.may_follow(context) || !pending.is_now() {
+            self.begin_behind();
+        }
+    }
+
+    #[inline(never)]
+    fn begin_behind(&mut self) {
         if self.link.is_over_bound() {
             self.pending.leave(self.link, self.context);
             self.link.keep_bound(self.context);

@@ -151,9 +151,8 @@ impl Context {
 
     /// Units of work done so far.
     #[inline]
-    pub(super) fn work(&mut self) -> u64 {
-        self.work += self.pool.take_work();
-        self.work
+    pub(super) fn work(&self) -> u64 {
+        self.work + self.pool.work()
     }
 
     /// Puts a connection on a list to be served, unless it is on one.

@@ -74,6 +74,7 @@ impl Deferred {
 
 impl Output {
     /// Bytes that wait for the socket, as far as they are not the current turn's.
+    #[inline]
     pub(super) fn backlog(&self) -> usize {
         self.backlog.as_ref().map_or(0, |backlog| backlog.bytes + backlog.held_bytes)
     }
@@ -117,17 +118,18 @@ impl Output {
 impl<S: Socket> Link<S> {
     // ---- append --------------------------------------------------------------------------------
 
-    /// Behind which posts what is sent now has to stay.
+    /// Whether what is sent now may have to stay behind something.
     #[inline]
-    pub(super) fn position(&self, context: &Context) -> Position {
-        let (last_own, worked_off) = (context.mailbox.last_own(), context.worked_off);
-        if last_own <= worked_off && self.subscriptions.is_none() {
-            return Position::NOW;
-        }
-        self.position_behind(last_own, worked_off)
+    pub(super) fn may_follow(&self, context: &Context) -> bool {
+        self.subscriptions.is_some() || context.mailbox.last_own() > context.worked_off
     }
 
-    fn position_behind(&self, last_own: u64, worked_off: u64) -> Position {
+    /// Behind which posts what is sent now has to stay.
+    pub(super) fn position(&self, context: &Context) -> Position {
+        if !self.may_follow(context) {
+            return Position::NOW;
+        }
+        let (last_own, worked_off) = (context.mailbox.last_own(), context.worked_off);
         let limit = if last_own > worked_off && self.is_posted_to() { last_own } else { 0 };
         let left_at = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
         let after = if left_at > worked_off { limit.max(left_at) } else { limit };

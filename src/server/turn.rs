@@ -348,9 +348,11 @@ impl<S: Socket> Reactor<S> {
     fn serve_one(&mut self, key: Key, share: u64) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
         link.queued = Queued::No;
+        let sent = link.output.sent();
         let until = self.context.work() + share;
         self.guarded(key, |reactor| reactor.read(key, until));
         if let Some(peer) = self.peers.get_mut(key) {
+            self.context.spend(peer.link.output.sent() - sent);
             peer.count_unfinished(&mut self.context);
             if peer.link.is_ready() {
                 self.context.enqueue(&mut peer.link, Queued::Heavy);
