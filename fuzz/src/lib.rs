@@ -12,4 +12,5 @@ pub mod handshake;
 pub mod inflate;
 mod memory;
 pub mod message;
+pub mod server;
 pub mod utf8;

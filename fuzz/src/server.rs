@@ -1,0 +1,745 @@
+//! A whole server in memory, and whatever its clients, its application and the clock may do to it.
+//!
+//! The bytes are a schedule: two choose limits and how connections are made, the rest are steps of a few
+//! bytes each. A step connects clients, has them send, stall, break the rules or go, publishes, uses the
+//! handles of connections, or moves the clock. What clients hear is checked after each step
+//! ([`oracle::Ledger`]). At the end everybody reads again, time passes, and nothing may be left over; then
+//! the server stops, and all that it held is given back.
+
+mod application;
+mod oracle;
+pub mod seeds;
+
+use std::{sync::Arc, time::Duration};
+
+use chinwag::{
+    CloseCode, Deflate, Frame, Limits, Opcode,
+    protocol::{
+        frame::{Header, Rsv},
+        mask::apply_mask,
+    },
+    testing::{Client, Pending, Server, Stream},
+};
+
+use self::{
+    application::{HARNESS, Notes, SIZES, Scenario, builder},
+    oracle::{Kind, Ledger},
+};
+use super::memory;
+
+/// Whether what one sender does by way of the worker's mailbox, sending by handles and publishing to
+/// several topics, is to arrive in that order.
+pub const CHECK_CROSS_ORDER: bool = false;
+
+/// Whether more than a backlog may wait for a peer only by one message.
+pub const CHECK_BACKLOG: bool = true;
+
+/// Most steps of a case.
+const MAX_STEPS: usize = 300;
+
+/// Bytes that a case may have delivered, where each message counts 64 more.
+const FUEL: usize = 400_000;
+
+/// Most connections of a case, one of which is over the limit or not.
+const MAX_CLIENTS: u32 = 150;
+
+/// How far the clock moves: milliseconds.
+const TIMES: [u64; 16] = [
+    0, 1, 10, 49, 50, 51, 250, 1_000, 4_300, 5_000, 10_000, 20_000, 41_000, 60_000, 600_000,
+    10_800_000,
+];
+
+/// Plays a case; panics where a promise is broken.
+pub fn check(data: &[u8]) {
+    let before = memory::held();
+    let fingerprint = Run::new(data).play();
+    // A thread keeps a compressor from one server to the next. What stays behind each time is a leak.
+    let between = memory::held();
+    if between != before {
+        let again = Run::new(data).play();
+        assert_eq!(again, fingerprint, "the same case runs another way the second time");
+        assert_eq!(memory::held(), between, "memory: something stays behind");
+    }
+}
+
+/// A server and those who use it.
+struct Run<'a> {
+    script: &'a [u8],
+    notes: Arc<Notes>,
+    scenario: Scenario,
+    capacity: usize,
+    server: Server,
+    guests: Vec<Guest>,
+    streams: Vec<Stream>,
+    pending: Vec<(u32, Pending)>,
+    /// The number of the last client.
+    last: u32,
+    is_stopped: bool,
+    /// Bytes sent by clients, and heard by them.
+    passed: usize,
+    /// Allocated before there was a server.
+    before: isize,
+}
+
+/// A client and what it has yet to hear.
+struct Guest {
+    client: Client,
+    ledger: Ledger,
+    /// The number of the last message.
+    sent: u32,
+    /// What is left of a frame.
+    rest: Vec<u8>,
+    /// What is left of a message.
+    last_fragment: Option<Vec<u8>>,
+}
+
+impl<'a> Run<'a> {
+    fn new(data: &'a [u8]) -> Self {
+        let before = memory::held();
+        let mut script = data;
+        let [choice, seed] = [next(&mut script), next(&mut script)];
+        let small = Limits {
+            max_frame: 100_000,
+            max_message: 100_000,
+            max_backlog: 32 << 10,
+            max_backlog_messages: 100,
+            pause_reading: 8 << 10,
+            resume_reading: 2 << 10,
+            ..Limits::default()
+        };
+        let (limits, max_connections) = match choice % 4 {
+            0 => (small, 1_000),
+            1 => (Limits { pause_reading: 200, resume_reading: 0, ..small }, 1_000),
+            2 => (Limits::default(), 1_000),
+            _ => (small, 32),
+        };
+        let scenario = Scenario {
+            limits: limits.clone(),
+            max_connections,
+            ping_period: (choice & 16 == 0).then_some(Duration::from_secs(20)),
+            for_topics: choice & 32 == 0,
+        };
+        let notes = Arc::new(Notes::new(limits, FUEL));
+        let server = Server::with_seed(builder(&scenario, &notes), seed.into());
+        Self {
+            script,
+            notes,
+            scenario,
+            capacity: [64 << 10, 2_000, 150, 4_000][usize::from(choice / 4 % 4)],
+            server,
+            guests: Vec::new(),
+            streams: Vec::new(),
+            pending: Vec::new(),
+            last: 0,
+            is_stopped: false,
+            passed: 0,
+            before,
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        next(&mut self.script)
+    }
+
+    /// One of those who are connected.
+    fn guest(&mut self) -> Option<&mut Guest> {
+        let choice = usize::from(self.byte());
+        let count = self.guests.len();
+        (count > 0).then(|| &mut self.guests[choice % count])
+    }
+
+    fn play(mut self) -> u64 {
+        memory::take_peak();
+        for _ in 0..MAX_STEPS {
+            if self.script.is_empty() {
+                break;
+            }
+            let before = self.work();
+            let time = self.step();
+            self.look();
+            self.check_work(&before, time);
+        }
+        self.finish()
+    }
+
+    // ---- steps ---------------------------------------------------------------------------------
+
+    /// Does the next thing; gives how long that took by the server's clock.
+    fn step(&mut self) -> Duration {
+        let step = self.byte();
+        match step % 32 {
+            0..=2 => {
+                let route = self.byte();
+                self.connect(route);
+            }
+            3 => {
+                let count = self.byte() % 40;
+                (0..=count).for_each(|_| self.connect(1));
+            }
+            4..=8 => self.send(),
+            9 => {
+                let (choice, count) = (self.byte(), self.byte() % 60);
+                self.flood(choice, count);
+            }
+            10 => {
+                // Each says something before the server has a turn.
+                let (command, argument) = (self.byte(), self.byte());
+                for guest in &mut self.guests {
+                    guest.queue(&[command, argument]);
+                }
+                self.passed += 40 * self.guests.len();
+            }
+            11 => self.stall(),
+            12 => {
+                let bytes = usize::from(self.byte()) * 10;
+                if let Some(guest) = self.guest() {
+                    guest.ledger.is_well_behaved = false;
+                    guest.client.read_some(bytes);
+                }
+            }
+            13 => self.with_guest(|guest| guest.client.read_on()),
+            14 => self.leave(),
+            15 => self.break_rules(),
+            16 => {
+                let text = self.byte();
+                if let Some(guest) = self.guest().filter(|guest| guest.client.is_open()) {
+                    guest.complete();
+                    if guest.client.is_open() {
+                        guest.client.ping(&[text; 5]);
+                    }
+                }
+            }
+            17..=19 => {
+                let choice = self.byte();
+                let size = SIZES[usize::from(choice / 4) % SIZES.len()];
+                self.notes.publish(HARNESS, usize::from(choice) % 4, size);
+                if choice & 128 != 0 {
+                    self.notes.publish(HARNESS, self.script.len() % 4, size);
+                }
+            }
+            20 => {
+                let (choice, count) = (self.byte(), self.byte() % 64);
+                (0..count).for_each(|_| self.notes.publish(HARNESS, usize::from(choice) % 4, 30));
+            }
+            21..=23 => self.use_handles(),
+            24 | 25 => {
+                let choice = self.byte();
+                return self.advance(Duration::from_millis(TIMES[usize::from(choice % 8)]));
+            }
+            26 => {
+                let choice = self.byte();
+                return self.advance(Duration::from_millis(TIMES[usize::from(choice % 16)]));
+            }
+            27 => self.decide(),
+            28 => {
+                let choice = self.byte();
+                if let Some(guest) = self.guest() {
+                    guest.ledger.is_well_behaved = false;
+                    match choice % 2 {
+                        0 => guest.client.ignore_pings(),
+                        _ => guest.client.ignore_close(),
+                    }
+                }
+            }
+            29 => self.speak_nonsense(),
+            // What was queued and posted has its turn.
+            30 => return self.advance(Duration::ZERO),
+            _ => {
+                // A stop ends most of what is interesting.
+                if self.byte() < 16 {
+                    self.pending.clear();
+                    self.is_stopped = true;
+                    self.server.stop();
+                }
+            }
+        }
+        Duration::ZERO
+    }
+
+    fn with_guest(&mut self, then: impl FnOnce(&mut Guest)) {
+        if let Some(guest) = self.guest() {
+            then(guest);
+        }
+    }
+
+    fn connect(&mut self, route: u8) {
+        if self.is_stopped || self.last >= MAX_CLIENTS {
+            return;
+        }
+        self.last += 1;
+        let number = self.last;
+        let (path, kind) = match route % 16 {
+            0 => ("echo".to_owned(), Kind::Echo),
+            1..=4 => ("topic".to_owned(), Kind::Service),
+            5 | 6 => ("session".to_owned(), Kind::Session),
+            7 => ("split".to_owned(), Kind::Session),
+            8 => ("deaf".to_owned(), Kind::Deaf),
+            9 | 10 => ("raw".to_owned(), Kind::Raw),
+            11 => (format!("ill/{}", route / 16 % 6), Kind::Service),
+            _ => ("topic".to_owned(), Kind::Service),
+        };
+        let mut connect = self.server.client().capacity(self.capacity);
+        let deflate = Deflate { level: 1, mem_level: 1, min_len: 16, ..Deflate::default() };
+        connect = match route / 16 % 4 {
+            0 | 1 => connect,
+            2 => connect.deflate(deflate),
+            _ => connect.deflate(Deflate {
+                server_takeover: true,
+                server_window_bits: 15,
+                client_takeover: true,
+                client_window_bits: 9,
+                ..deflate
+            }),
+        };
+        let pending = connect.start(&format!("/{path}/{number}"));
+        assert!(pending.is_answered(), "the request of client {number} is not answered");
+        if let Ok(client) = pending.finish() {
+            self.welcome(number, kind, client);
+        }
+    }
+
+    fn welcome(&mut self, number: u32, kind: Kind, client: Client) {
+        let ledger = Ledger::new(number, kind);
+        let (rest, last_fragment) = Default::default();
+        self.guests.push(Guest { client, ledger, sent: 0, rest, last_fragment });
+    }
+
+    /// A client sends a message in one of several ways.
+    fn send(&mut self) {
+        let [choice, way, size] = [(); 3].map(|()| self.byte());
+        let commands: Vec<_> = (0..way / 8 % 4 * 2).map(|_| self.byte()).collect();
+        let size = match size % 8 {
+            0..=4 => usize::from(size),
+            at => SIZES[usize::from(at)],
+        };
+        let (notes, count) = (Arc::clone(&self.notes), self.guests.len());
+        if count == 0 || !notes.afford(size + 64) {
+            return;
+        }
+        self.passed += size + 64;
+        let guest = &mut self.guests[usize::from(choice) % count];
+        if way % 8 < 7 {
+            guest.complete();
+        }
+        let Some(message) = guest.message(&commands, size) else { return };
+        match way % 8 {
+            0..=2 => guest.client.send(message),
+            3 | 4 => guest.client.queue_bytes(masked(0x82, &message)),
+            5 => {
+                // Its Pongs would stand within the frame.
+                guest.client.ignore_pings();
+                guest.ledger.is_well_behaved = false;
+                let mut wire = masked(0x82, &message);
+                guest.rest = wire.split_off(1 + usize::from(size as u8) % (wire.len() - 1));
+                guest.client.send_bytes(wire);
+            }
+            _ if guest.last_fragment.is_some() || !guest.rest.is_empty() => {
+                guest.complete();
+                guest.client.queue_bytes(masked(0x82, &message));
+            }
+            _ => {
+                let (first, second) = message.split_at(message.len() / 2);
+                guest.last_fragment = Some(second.to_vec());
+                let mut frame = Frame::new(Opcode::Binary, first);
+                frame.header.fin = false;
+                guest.client.send_frame(&frame);
+                if guest.client.is_open() {
+                    guest.client.ping(b"between");
+                }
+            }
+        }
+    }
+
+    /// Many messages in one piece.
+    fn flood(&mut self, choice: u8, count: u8) {
+        let commands = [self.byte(), self.byte()];
+        let members = self.guests.len();
+        if members == 0 || !self.notes.afford(usize::from(count) * 128) {
+            return;
+        }
+        self.passed += usize::from(count) * 128;
+        let guest = &mut self.guests[usize::from(choice) % members];
+        guest.complete();
+        let messages: Vec<_> = (0..count).map_while(|_| guest.message(&commands, 20)).collect();
+        let wire: Vec<_> = messages.iter().flat_map(|message| masked(0x82, message)).collect();
+        guest.client.send_bytes(wire);
+    }
+
+    fn stall(&mut self) {
+        let choice = self.byte();
+        let count = if choice >= 240 { self.guests.len() } else { 1 };
+        for _ in 0..count {
+            self.with_guest(|guest| {
+                guest.ledger.is_well_behaved = false;
+                guest.client.stop_reading();
+            });
+        }
+    }
+
+    /// A client goes, in one of the ways in which clients do.
+    fn leave(&mut self) {
+        let (way, choice) = (self.byte(), usize::from(self.byte()));
+        if self.guests.is_empty() {
+            return;
+        }
+        let at = choice % self.guests.len();
+        let guest = &mut self.guests[at];
+        if way % 4 != 0 {
+            guest.ledger.is_well_behaved = false;
+        }
+        match way % 4 {
+            0 => guest.close(),
+            1 => guest.client.shut(),
+            2 => guest.client.cut(),
+            _ => drop(self.guests.swap_remove(at)),
+        }
+    }
+
+    fn break_rules(&mut self) {
+        let (choice, own) = (self.byte(), [self.byte(), self.byte(), self.byte()]);
+        let wire = match choice % 12 {
+            0 => vec![0x81, 0x01, b'a'],
+            1 => masked(0x83, b"reserved"),
+            2 => masked(0xc1, b"\x07"),
+            3 => masked(0x81, b"\xff"),
+            4 => vec![0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0],
+            5 => masked(0x88, b"\x03\xed"),
+            6 => masked(0x88, b"\x01"),
+            7 => masked(0x89, &[0; 126]),
+            8 => masked(0x80, b"no start"),
+            9 => [masked(0x01, b"no end"), masked(0x81, b"")].concat(),
+            10 => {
+                // It is refused as soon as it is announced.
+                let len = self.scenario.limits.max_message as u64 + 1;
+                [&[0x82, 0xff][..], &len.to_be_bytes(), &[0; 100]].concat()
+            }
+            _ => own.to_vec(),
+        };
+        self.passed += wire.len();
+        self.with_guest(|guest| {
+            guest.ledger.is_spoiled = true;
+            guest.client.send_bytes(wire);
+        });
+    }
+
+    fn use_handles(&mut self) {
+        let [choice, to, more] = [(); 3].map(|()| self.byte());
+        let to = 1 + u32::from(to) % self.last.max(1);
+        let size = SIZES[usize::from(more / 4) % SIZES.len()];
+        match choice % 16 {
+            0..=5 => self.notes.send_by_handle(HARNESS, to, size),
+            6 | 7 => {
+                (0..more % 32).for_each(|_| self.notes.send_by_handle(HARNESS, to, 10));
+            }
+            8 | 9 => {
+                self.notes.send_by_handle(HARNESS, to, size);
+                self.notes.publish(HARNESS, usize::from(more) % 4, 20);
+            }
+            10 => {
+                self.notes.publish(HARNESS, usize::from(more) % 4, 20);
+                self.notes.send_by_handle(HARNESS, to, size);
+            }
+            11 | 12 => (0..=more % 8).for_each(|_| self.notes.ping_by_handle(to)),
+            13 => {
+                self.notes.send_by_handle(HARNESS, to, size);
+                self.notes.close_by_handle(HARNESS, to);
+                self.notes.send_by_handle(HARNESS, to, 10);
+            }
+            14 => {
+                self.notes.publish(HARNESS, usize::from(more) % 4, size);
+                self.notes.close_by_handle(HARNESS, to);
+                self.notes.publish(HARNESS, usize::from(more) % 4, 20);
+            }
+            _ => (1..=self.last).for_each(|to| self.notes.send_by_handle(HARNESS, to, 10)),
+        }
+    }
+
+    /// Time passes: less of it where many are connected, so that a case costs little.
+    fn advance(&mut self, time: Duration) -> Duration {
+        let clients = self.guests.len() + self.streams.len() + self.pending.len();
+        let most = Duration::from_secs(20 * (400 / (clients as u64 + 1)).max(3));
+        let time = if self.scenario.ping_period.is_some() { time.min(most) } else { time };
+        self.server.advance(time);
+        time
+    }
+
+    /// Requests that the application takes its time over.
+    fn decide(&mut self) {
+        let how = self.byte();
+        if how % 4 == 3 && !self.pending.is_empty() {
+            self.pending.remove(usize::from(how) % self.pending.len());
+        } else if !self.is_stopped && self.last < MAX_CLIENTS {
+            self.last += 1;
+            let connect = self.server.client().capacity(self.capacity);
+            self.pending.push((self.last, connect.start(&format!("/decide/{how}/{}", self.last))));
+        }
+    }
+
+    /// Somebody connects and says what is no WebSocket.
+    fn speak_nonsense(&mut self) {
+        let (choice, own) = (self.byte(), [self.byte(), self.byte()]);
+        if self.is_stopped || self.last >= MAX_CLIENTS {
+            return;
+        }
+        self.last += 1;
+        let mut stream = self.server.open();
+        match choice % 4 {
+            0 => stream.send_bytes(own),
+            1 => stream.send_bytes("GET /topic/7 HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso"),
+            2 => stream.send_bytes("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            _ => {}
+        }
+        self.streams.push(stream);
+    }
+
+    // ---- what holds ----------------------------------------------------------------------------
+
+    /// Hears what there is, and checks what holds after each step.
+    fn look(&mut self) {
+        let answered = self.pending.extract_if(.., |(_, pending)| pending.is_answered());
+        for (number, pending) in answered.collect::<Vec<_>>() {
+            if let Ok(client) = pending.finish() {
+                self.welcome(number, Kind::Echo, client);
+            }
+        }
+        for Guest { client, ledger, .. } in &mut self.guests {
+            while let Some(message) = client.try_recv() {
+                self.passed += ledger.hear(&message, &self.notes);
+            }
+            if let Some(reason) = client.close_reason() {
+                ledger.end(&reason, self.is_stopped, &self.notes);
+            }
+        }
+        let mut state = self.notes.lock();
+        if !CHECK_BACKLOG {
+            state.faults.retain(|fault| !fault.starts_with("memory: "));
+        }
+        assert!(state.faults.is_empty(), "{}", state.faults.join("\n"));
+        let panics = self.server.counters().panics.get();
+        assert_eq!(panics, state.panics, "panics that are counted, and that were asked for");
+        drop(state);
+        self.check_memory();
+    }
+
+    /// §10.4: what is held is bounded by the connections and by what was said.
+    fn check_memory(&self) {
+        let connections = self.guests.len() + self.streams.len() + self.pending.len();
+        let said = self.notes.lock().bytes + self.passed;
+        let most = MEMORY + MEMORY_EACH * connections + 4 * said;
+        let held = memory::take_peak() - self.before;
+        assert!(held <= most as isize, "memory: {held} bytes were held, and {most} may be");
+    }
+
+    /// What was done so far.
+    fn work(&self) -> Work {
+        let state = self.notes.lock();
+        Work {
+            turns: self.server.turns(),
+            calls: state.calls,
+            bytes: state.bytes + self.passed,
+            connections: self.last,
+        }
+    }
+
+    /// What a step costs is proportional to what was said and heard in it, and to time and connections.
+    fn check_work(&self, before: &Work, time: Duration) {
+        let after = self.work();
+        let (turns, calls) = (after.turns - before.turns, after.calls - before.calls);
+        let bytes = (after.bytes - before.bytes) as u64;
+        let new = u64::from(after.connections - before.connections);
+        // Deadlines of connections are ten seconds at the least.
+        let deadlines = match time {
+            Duration::ZERO => 0,
+            _ => u64::from(after.connections + 1) * (time.as_secs() / 10 + 4),
+        };
+        let most_turns = 64 + 16 * new + deadlines + 4 * bytes / self.capacity as u64;
+        let most_calls = 64 + 4 * u64::from(after.connections) + deadlines + bytes / 16;
+        assert!(
+            turns <= most_turns && calls <= most_calls,
+            "work: {turns} turns and {calls} calls in a step that may take {most_turns} and {most_calls}"
+        );
+    }
+
+    // ---- the end -------------------------------------------------------------------------------
+
+    /// Everybody reads, time passes, and nobody is left over; then the server stops.
+    fn finish(mut self) -> u64 {
+        for guest in &mut self.guests {
+            guest.complete();
+            guest.client.read_on();
+        }
+        self.streams.iter_mut().for_each(Stream::read_on);
+        self.look();
+        for _ in 0..3 {
+            self.server.advance(Duration::from_secs(5));
+            self.look();
+        }
+        assert!(self.pending.is_empty(), "a request is not answered within 15 s");
+        if !self.is_stopped {
+            self.check_quiet();
+        }
+
+        self.server.stop();
+        self.is_stopped = true;
+        self.look();
+        self.server.advance(Duration::from_secs(5));
+        self.look();
+        assert!(self.server.has_stopped(), "the server has not stopped within 5 s");
+        assert_eq!(self.server.connections(), 0, "connections of a server that has stopped");
+        for (number, topic) in self.notes.topics.iter().enumerate() {
+            assert_eq!(
+                topic.subscribers(),
+                0,
+                "subscribers of topic {number}, whose server has stopped"
+            );
+        }
+        for guest in &self.guests {
+            assert!(
+                guest.client.has_ended(),
+                "client {} reads, and its server has stopped without an end",
+                guest.ledger.number
+            );
+        }
+        // Nothing comes of a handle whose server is gone, nor of publications.
+        for to in 1..=self.last {
+            self.notes.send_by_handle(HARNESS, to, 10);
+            self.notes.ping_by_handle(to);
+            self.notes.close_by_handle(HARNESS, to);
+        }
+        (0..4).for_each(|topic| self.notes.publish(HARNESS, topic, 10));
+        self.server.advance(Duration::from_secs(1));
+        self.look();
+        self.server.fingerprint()
+    }
+
+    /// Nobody who is open and reads is left without what they have yet to hear, and nobody else is left.
+    fn check_quiet(&mut self) {
+        for guest in &mut self.guests {
+            if guest.client.is_open() && !guest.ledger.is_spoiled {
+                // Has the service tell what was missed.
+                if let Some(message) = guest.message(&[7, 0], 0) {
+                    guest.client.send(message);
+                }
+            }
+        }
+        self.server.advance(Duration::from_millis(100));
+        self.look();
+        let mut open = 0..0;
+        for Guest { client, ledger, .. } in &mut self.guests {
+            let number = ledger.number;
+            match (client.is_open(), ledger.is_spoiled) {
+                (true, false) if !client.has_ended() => {
+                    assert_eq!(client.unsent(), 0, "client {number} is open, and is not read");
+                    ledger.check_complete(&self.notes);
+                    let rest = client.recv_bytes();
+                    assert!(rest.is_empty(), "client {number} hears no more than a part: {rest:?}");
+                    open = open.start + 1..open.end + 1;
+                }
+                // It may wait for the rest of what it takes for a frame.
+                (true, true) if !client.has_ended() => open.end += 1,
+                _ => assert!(
+                    client.has_ended(),
+                    "client {number} has closed, and its connection has not ended: {:?}",
+                    client.close_reason()
+                ),
+            }
+        }
+        for stream in &self.streams {
+            assert!(stream.has_ended(), "a request that is none is not ended in time");
+        }
+        let connections = self.server.connections() as usize;
+        assert!(
+            (open.start..=open.end).contains(&connections),
+            "the server has {connections} connections, and {open:?} are open"
+        );
+    }
+}
+
+/// Bytes that a server holds whatever happens: its read buffer, and spare memory.
+const MEMORY: usize = 2 << 20;
+
+/// Bytes that a connection holds, with its client: its windows for the most part.
+const MEMORY_EACH: usize = 32 << 10;
+
+/// What a server has done.
+struct Work {
+    turns: u64,
+    /// Of services.
+    calls: u64,
+    /// Said by its clients and its application, and heard.
+    bytes: usize,
+    /// Connections made.
+    connections: u32,
+}
+
+impl Guest {
+    /// The next message, where one may be sent: its number, the count of its commands, the commands, and
+    /// padding to `size` bytes.
+    fn message(&mut self, commands: &[u8], size: usize) -> Option<Vec<u8>> {
+        if !self.client.is_open() || self.ledger.is_spoiled {
+            return None;
+        }
+        self.sent += 1;
+        let mut message = self.sent.to_le_bytes().to_vec();
+        message.push((commands.len() / 2) as u8);
+        message.extend_from_slice(commands);
+        message.resize(message.len().max(size), self.sent as u8);
+        let kept = if self.ledger.kind == Kind::Echo { message.clone() } else { Vec::new() };
+        if self.ledger.kind != Kind::Deaf {
+            self.ledger.unanswered.push_back((self.sent, kept));
+        }
+        Some(message)
+    }
+
+    /// Sends a short message with the next turn.
+    fn queue(&mut self, commands: &[u8]) {
+        if self.rest.is_empty()
+            && self.last_fragment.is_none()
+            && let Some(message) = self.message(commands, 0)
+        {
+            self.client.queue_bytes(masked(0x82, &message));
+        }
+    }
+
+    /// Sends what is left of the last frame or message.
+    fn complete(&mut self) {
+        let rest = std::mem::take(&mut self.rest);
+        let last_fragment = self.last_fragment.take();
+        if self.ledger.is_spoiled {
+            return;
+        }
+        if !rest.is_empty() {
+            self.client.send_bytes(rest);
+        }
+        if let Some(last_fragment) = last_fragment {
+            self.client.send_bytes(masked(0x80, &last_fragment));
+        }
+    }
+
+    fn close(&mut self) {
+        self.complete();
+        if self.client.is_open() {
+            self.client.close(CloseCode::NORMAL, "enough");
+        }
+    }
+}
+
+/// The next byte of a script; 0 behind its end.
+fn next(script: &mut &[u8]) -> u8 {
+    script.split_off_first().copied().unwrap_or_default()
+}
+
+/// A frame with this first byte, masked with a key of its own.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let key = [0x37, 0xfa, 0x21, payload.len() as u8];
+    let mut header = Header::new(Opcode::Binary, payload.len() as u64);
+    header.rsv = Rsv::NONE;
+    header.masking_key = Some(key);
+    let mut wire = Vec::with_capacity(payload.len() + 14);
+    header.append_to(&mut wire);
+    wire[0] = first;
+    let start = wire.len();
+    wire.extend_from_slice(payload);
+    apply_mask(&mut wire[start..], key, 0);
+    wire
+}
