@@ -138,7 +138,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let members =
             case(NARROW).connect(&[TOPIC + TAKEOVER; 4]).connect(&[RAW + TAKEOVER, TOPIC]);
         let members = members.all([SUBSCRIBE, topic]).publish_many(topic, 12).step(&[30]);
-        let stalled = members.stall(1).publish_many(topic, 60).step(&[30]).publish_many(topic, 60);
+        let stalled =
+            (0..3).fold(members.stall(1), |case, _| case.publish_many(topic, 60).step(&[30]));
         stalled.read_on(1).publish_many(topic, 20).all([TELL_MISSED, 0]).publish_many(topic, 20)
     };
     let skipping =
@@ -147,9 +148,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         case.stall(guest).publish_many(1, 50).step(&[30]).step(&[12, 40, guest]).publish(1, 4)
     });
     let skipping = (0..4).fold(skipping, Case::read_on);
-    let slow = case(NARROW).connect(&[TOPIC; 3]).all([SUBSCRIBE, 0]).stall(0);
+    let slow = case(NARROW).connect(&[TOPIC]).all([SUBSCRIBE, 0]).stall(0);
     let slow =
-        (0..12).fold(slow, |case, _| case.publish(0, 5).step(&[30])).publish(0, 6).read_on(0);
+        (0..40).fold(slow, |case, _| case.publish(0, 5).step(&[30])).publish(0, 6).read_on(0);
 
     let sessions = case(NO_PINGS)
         .connect(&[SESSION, SPLIT, SESSION + TAKEOVER])
@@ -175,6 +176,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         .step(&[30])
         .handle(0, 1, 8)
         .tell(0, &[[PUBLISH, 0], [TELL_MISSED, 0]])
+        .tell(0, &[[LEAVE_OPEN, 0]])
+        .publish_many(0, 5)
+        .tell(0, &[[TELL_MISSED, 0]])
         .send(1, FRAGMENTS, 5, &[])
         .tell(1, &[[PUBLISH, 0], [LEAVE_OPEN, 0]])
         .publish(0, 2)
@@ -194,6 +198,9 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         .tell(1, &[[OTHER_HANDLE, 0], [PUBLISH, 1], [PUBLISH, 0]])
         .all([HANDLE_AND_PUBLISH, 1])
         .handle(14, 2, 4);
+
+    let last = case(0).connect(&[TOPIC, TOPIC, SESSION, RAW]).all([SUBSCRIBE, 0]);
+    let last = (0..4).fold(last, |case, guest| case.tell(guest, &[[PUBLISH, 0], [CLOSE, 0]]));
 
     let panics = (0..6).fold(
         case(PAUSES_SOON + NARROW).connect(&[TOPIC]).all([SUBSCRIBE, 0]),
@@ -250,6 +257,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("raw-between-fragments", raw),
         ("handles-of-those-who-have-gone", ended),
         ("handles-beside-topics", orders),
+        ("last-words", last),
         ("panics", panics),
         ("decisions", deciding),
         ("broken-rules", nonsense),
