@@ -30,6 +30,10 @@ pub struct Ledger {
     subscriptions: [Option<Subscription>; TOPICS],
     sources: HashMap<u32, Heard>,
     last_beside: u64,
+    /// The offset of each topic when it last began to read again, and the bytes that it has heard since of
+    /// what was published before: all that has waited for it. Of compressed topics less has waited.
+    pub published: [u64; TOPICS],
+    pub waited: usize,
     has_ended: bool,
     /// It has heard a Close that it had not asked for.
     is_closed: bool,
@@ -68,6 +72,8 @@ impl Ledger {
             subscriptions: Default::default(),
             sources: HashMap::new(),
             last_beside: 0,
+            published: [0; TOPICS],
+            waited: 0,
             has_ended: false,
             is_closed: false,
             is_spoiled: false,
@@ -100,7 +106,13 @@ impl Ledger {
         let kind = fields.next().unwrap_or_default();
         let mut next = || fields.next().and_then(|field| field.parse().ok()).unwrap_or(u64::MAX);
         match kind {
-            "T" => self.hear_publication(next() as usize, next(), next() as u32, next()),
+            "T" => {
+                let (topic, offset) = (next() as usize, next());
+                if topic < 2 && offset <= self.published[topic] {
+                    self.waited += text.len();
+                }
+                self.hear_publication(topic, offset, next() as u32, next());
+            }
             "R" => self.hear_answer(next() as u32, next()),
             "X" => self.hear_beside(next()),
             "H" => self.hear_handle(next() as u32, next(), notes),

@@ -242,7 +242,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let pairs =
         case(0).step(&[3, 39]).all([SUBSCRIBE, 0]).step(&[10, PUBLISH, 0]).all([SEND_MANY, 3]);
     let backlog = case(NARROW + DEFAULT_LIMITS - 2).connect(&[TOPIC]).all([SUBSCRIBE, 0]).stall(0);
-    let backlog = backlog.send(0, QUEUED, 0, &[[PUBLISH_MANY, 15 + 16 * 5]; 3]);
+    let backlog = backlog.send(0, QUEUED, 0, &[[PUBLISH_MANY, 12 + 16 * 5]; 3]);
     let backlog = backlog.send(0, QUEUED, 0, &[]).step(&[30]).send(0, QUEUED, 0, &[]);
 
     [
