@@ -2,8 +2,8 @@
 //!
 //! The bytes are a schedule: two choose limits and how connections are made, the rest are steps of a few
 //! bytes each. A step connects clients, has them send, stall, break the rules or go, publishes, uses the
-//! handles of connections, or moves the clock. What clients hear is checked after each step
-//! ([`oracle::Ledger`]). At the end everybody reads again, time passes, and nothing may be left over; then
+//! handles of connections, or moves the clock. What clients receive is checked after each step
+//! ([`oracle::Expected`]). At the end everybody reads again, time passes, and nothing may be left over; then
 //! the server stops, and all that it held is given back.
 
 mod application;
@@ -23,15 +23,16 @@ use chinwag::{
 
 use self::{
     application::{HARNESS, MAX_TEXT, Notes, SIZES, Scenario, builder},
-    oracle::{Kind, Ledger},
+    oracle::{Expected, Kind},
 };
 use super::memory;
 
-/// Whether what one sender does by way of the worker's mailbox, sending by handles and publishing to
-/// several topics, is to arrive in that order.
+/// Whether what one sender posts to the worker's mailbox, by handles and to several topics, has to arrive in
+/// that order. Off: the server delivers publications first, and the last topic's before the first's.
 pub const CHECK_CROSS_ORDER: bool = false;
 
-/// Whether publications of one turn count for what may wait for a peer, as all else does.
+/// Whether publications of one turn have to keep to the bound of a backlog, as all else does. Off: the
+/// server looks at the bound between turns.
 pub const CHECK_BACKLOG_OF_A_TURN: bool = false;
 
 /// Most steps of a case.
@@ -40,10 +41,11 @@ const MAX_STEPS: usize = 300;
 /// Bytes that a case may have delivered, where each message counts 64 more.
 const FUEL: usize = 400_000;
 
-/// Most connections of a case, one of which is over the limit or not.
+/// Most connections of a case. Where 32 are the limit, fewer than the 128 that the server refuses with a
+/// response are over it.
 const MAX_CLIENTS: u32 = 150;
 
-/// How far the clock moves: milliseconds.
+/// How far a step moves the clock: milliseconds.
 const TIMES: [u64; 16] = [
     0, 1, 10, 49, 50, 51, 250, 1_000, 4_300, 5_000, 10_000, 20_000, 41_000, 60_000, 600_000,
     10_800_000,
@@ -69,25 +71,25 @@ struct Run<'a> {
     scenario: Scenario,
     capacity: usize,
     server: Server,
-    guests: Vec<Guest>,
+    connections: Vec<Connection>,
     streams: Vec<Stream>,
     pending: Vec<(u32, Pending)>,
     /// The number of the last client.
     last: u32,
     is_stopped: bool,
-    /// Bytes sent by clients, and heard by them.
+    /// Bytes sent by clients, and received by them.
     passed: usize,
-    /// Turns and calls of services that what was said may still take.
+    /// Turns and calls of services that what was sent may still take.
     turns_left: u64,
     calls_left: u64,
     /// Allocated before there was a server.
     before: isize,
 }
 
-/// A client and what it has yet to hear.
-struct Guest {
+/// A client and what it has yet to receive.
+struct Connection {
     client: Client,
-    ledger: Ledger,
+    expected: Expected,
     /// The number of the last message.
     sent: u32,
     /// What is left of a frame.
@@ -130,7 +132,7 @@ impl<'a> Run<'a> {
             scenario,
             capacity: [64 << 10, 2_000, 150, 4_000][usize::from(choice / 4 % 4)],
             server,
-            guests: Vec::new(),
+            connections: Vec::new(),
             streams: Vec::new(),
             pending: Vec::new(),
             last: 0,
@@ -147,10 +149,10 @@ impl<'a> Run<'a> {
     }
 
     /// One of those who are connected.
-    fn guest(&mut self) -> Option<&mut Guest> {
+    fn connection(&mut self) -> Option<&mut Connection> {
         let choice = usize::from(self.byte());
-        let count = self.guests.len();
-        (count > 0).then(|| &mut self.guests[choice % count])
+        let count = self.connections.len();
+        (count > 0).then(|| &mut self.connections[choice % count])
     }
 
     fn play(mut self) -> u64 {
@@ -187,24 +189,24 @@ impl<'a> Run<'a> {
                 self.flood(choice, count);
             }
             10 => {
-                // Each says something before the server has a turn.
+                // Each sends something before the server has a turn.
                 let (command, argument) = (self.byte(), self.byte());
-                for guest in &mut self.guests {
-                    guest.queue(&[command, argument]);
+                for connection in &mut self.connections {
+                    connection.queue(&[command, argument]);
                 }
-                self.passed += 40 * self.guests.len();
+                self.passed += 40 * self.connections.len();
             }
             11 => self.stall(),
             12 => {
                 let bytes = usize::from(self.byte()) * 10;
-                if let Some(guest) = self.guest() {
-                    guest.ledger.is_well_behaved = false;
-                    guest.client.read_some(bytes);
+                if let Some(connection) = self.connection() {
+                    connection.expected.is_well_behaved = false;
+                    connection.client.read_some(bytes);
                 }
             }
             13 => {
                 let choice = usize::from(self.byte());
-                if let Some(at) = choice.checked_rem(self.guests.len()) {
+                if let Some(at) = choice.checked_rem(self.connections.len()) {
                     self.read_on(at);
                 }
             }
@@ -212,10 +214,12 @@ impl<'a> Run<'a> {
             15 => self.break_rules(),
             16 => {
                 let text = self.byte();
-                if let Some(guest) = self.guest().filter(|guest| guest.client.is_open()) {
-                    guest.complete();
-                    if guest.client.is_open() {
-                        guest.client.ping(&[text; 5]);
+                if let Some(connection) =
+                    self.connection().filter(|connection| connection.client.is_open())
+                {
+                    connection.complete();
+                    if connection.client.is_open() {
+                        connection.client.ping(&[text; 5]);
                     }
                 }
             }
@@ -243,15 +247,15 @@ impl<'a> Run<'a> {
             27 => self.decide(),
             28 => {
                 let choice = self.byte();
-                if let Some(guest) = self.guest() {
-                    guest.ledger.is_well_behaved = false;
+                if let Some(connection) = self.connection() {
+                    connection.expected.is_well_behaved = false;
                     match choice % 2 {
-                        0 => guest.client.ignore_pings(),
-                        _ => guest.client.ignore_close(),
+                        0 => connection.client.ignore_pings(),
+                        _ => connection.client.ignore_close(),
                     }
                 }
             }
-            29 => self.speak_nonsense(),
+            29 => self.send_garbage(),
             // What was queued and posted has its turn.
             30 => return self.advance(Duration::ZERO),
             _ => {
@@ -266,9 +270,9 @@ impl<'a> Run<'a> {
         Duration::ZERO
     }
 
-    fn with_guest(&mut self, then: impl FnOnce(&mut Guest)) {
-        if let Some(guest) = self.guest() {
-            then(guest);
+    fn with_connection(&mut self, then: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.connection() {
+            then(connection);
         }
     }
 
@@ -283,9 +287,9 @@ impl<'a> Run<'a> {
             1..=4 => ("topic".to_owned(), Kind::Service),
             5 | 6 => ("session".to_owned(), Kind::Session),
             7 => ("split".to_owned(), Kind::Session),
-            8 => ("deaf".to_owned(), Kind::Deaf),
+            8 => ("silent".to_owned(), Kind::Silent),
             9 | 10 => ("raw".to_owned(), Kind::Raw),
-            11 => (format!("ill/{}", route / 16 % 6), Kind::Service),
+            11 => (format!("panicking/{}", route / 16 % 6), Kind::Service),
             _ => ("topic".to_owned(), Kind::Service),
         };
         let mut connect = self.server.client().capacity(self.capacity);
@@ -309,9 +313,9 @@ impl<'a> Run<'a> {
     }
 
     fn welcome(&mut self, number: u32, kind: Kind, client: Client) {
-        let ledger = Ledger::new(number, kind);
+        let expected = Expected::new(number, kind);
         let (rest, last_fragment) = Default::default();
-        self.guests.push(Guest { client, ledger, sent: 0, rest, last_fragment });
+        self.connections.push(Connection { client, expected, sent: 0, rest, last_fragment });
     }
 
     /// A client sends a message in one of several ways.
@@ -322,39 +326,39 @@ impl<'a> Run<'a> {
             0..=4 => usize::from(size),
             at => SIZES[usize::from(at)],
         };
-        let (notes, count) = (Arc::clone(&self.notes), self.guests.len());
+        let (notes, count) = (Arc::clone(&self.notes), self.connections.len());
         if count == 0 || !notes.afford(size + 64) {
             return;
         }
         self.passed += size + 64;
-        let guest = &mut self.guests[usize::from(choice) % count];
+        let connection = &mut self.connections[usize::from(choice) % count];
         if way % 8 < 7 {
-            guest.complete();
+            connection.complete();
         }
-        let Some(message) = guest.message(&commands, size) else { return };
+        let Some(message) = connection.message(&commands, size) else { return };
         match way % 8 {
-            0..=2 => guest.client.send(message),
-            3 | 4 => guest.client.queue_bytes(masked(0x82, &message)),
+            0..=2 => connection.client.send(message),
+            3 | 4 => connection.client.queue_bytes(masked(0x82, &message)),
             5 => {
                 // Its Pongs would stand within the frame.
-                guest.client.ignore_pings();
-                guest.ledger.is_well_behaved = false;
+                connection.client.ignore_pings();
+                connection.expected.is_well_behaved = false;
                 let mut wire = masked(0x82, &message);
-                guest.rest = wire.split_off(1 + usize::from(size as u8) % (wire.len() - 1));
-                guest.client.send_bytes(wire);
+                connection.rest = wire.split_off(1 + usize::from(size as u8) % (wire.len() - 1));
+                connection.client.send_bytes(wire);
             }
-            _ if guest.last_fragment.is_some() || !guest.rest.is_empty() => {
-                guest.complete();
-                guest.client.queue_bytes(masked(0x82, &message));
+            _ if connection.last_fragment.is_some() || !connection.rest.is_empty() => {
+                connection.complete();
+                connection.client.queue_bytes(masked(0x82, &message));
             }
             _ => {
                 let (first, second) = message.split_at(message.len() / 2);
-                guest.last_fragment = Some(second.to_vec());
+                connection.last_fragment = Some(second.to_vec());
                 let mut frame = Frame::new(Opcode::Binary, first);
                 frame.header.fin = false;
-                guest.client.send_frame(&frame);
-                if guest.client.is_open() {
-                    guest.client.ping(b"between");
+                connection.client.send_frame(&frame);
+                if connection.client.is_open() {
+                    connection.client.ping(b"between");
                 }
             }
         }
@@ -363,45 +367,46 @@ impl<'a> Run<'a> {
     /// Many messages in one piece.
     fn flood(&mut self, choice: u8, count: u8) {
         let commands = [self.byte(), self.byte()];
-        let members = self.guests.len();
+        let members = self.connections.len();
         if members == 0 || !self.notes.afford(usize::from(count) * 128) {
             return;
         }
         self.passed += usize::from(count) * 128;
-        let guest = &mut self.guests[usize::from(choice) % members];
-        guest.complete();
-        let messages: Vec<_> = (0..count).map_while(|_| guest.message(&commands, 20)).collect();
+        let connection = &mut self.connections[usize::from(choice) % members];
+        connection.complete();
+        let messages: Vec<_> =
+            (0..count).map_while(|_| connection.message(&commands, 20)).collect();
         let wire: Vec<_> = messages.iter().flat_map(|message| masked(0x82, message)).collect();
-        guest.client.send_bytes(wire);
+        connection.client.send_bytes(wire);
     }
 
     fn stall(&mut self) {
         let choice = self.byte();
-        let count = if choice >= 240 { self.guests.len() } else { 1 };
+        let count = if choice >= 240 { self.connections.len() } else { 1 };
         for _ in 0..count {
-            self.with_guest(|guest| {
-                guest.ledger.is_well_behaved = false;
-                guest.client.stop_reading();
+            self.with_connection(|connection| {
+                connection.expected.is_well_behaved = false;
+                connection.client.stop_reading();
             });
         }
     }
 
-    /// A client goes, in one of the ways in which clients do.
+    /// A client closes, shuts its side, resets TCP, or closes its socket without a Close.
     fn leave(&mut self) {
         let (way, choice) = (self.byte(), usize::from(self.byte()));
-        if self.guests.is_empty() {
+        if self.connections.is_empty() {
             return;
         }
-        let at = choice % self.guests.len();
-        let guest = &mut self.guests[at];
+        let at = choice % self.connections.len();
+        let connection = &mut self.connections[at];
         if way % 4 != 0 {
-            guest.ledger.is_well_behaved = false;
+            connection.expected.is_well_behaved = false;
         }
         match way % 4 {
-            0 => guest.close(),
-            1 => guest.client.shut(),
-            2 => guest.client.cut(),
-            _ => drop(self.guests.swap_remove(at)),
+            0 => connection.close(),
+            1 => connection.client.shut(),
+            2 => connection.client.cut(),
+            _ => drop(self.connections.swap_remove(at)),
         }
     }
 
@@ -426,11 +431,11 @@ impl<'a> Run<'a> {
             _ => own.to_vec(),
         };
         self.passed += wire.len();
-        self.with_guest(|guest| {
+        self.with_connection(|connection| {
             // Within a frame it would be a part of that.
-            guest.complete();
-            guest.ledger.is_spoiled = true;
-            guest.client.send_bytes(wire);
+            connection.complete();
+            connection.expected.is_spoiled = true;
+            connection.client.send_bytes(wire);
         });
     }
 
@@ -466,9 +471,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Time passes: less of it where many are connected, so that a case costs little.
+    /// Moves the clock, less far where many are connected, so that a case costs little.
     fn advance(&mut self, time: Duration) -> Duration {
-        let clients = self.guests.len() + self.streams.len() + self.pending.len();
+        let clients = self.connections.len() + self.streams.len() + self.pending.len();
         let most = Duration::from_secs(20 * (400 / (clients as u64 + 1)).max(3));
         let time = if self.scenario.ping_period.is_some() { time.min(most) } else { time };
         self.server.advance(time);
@@ -487,8 +492,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Somebody connects and says what is no WebSocket.
-    fn speak_nonsense(&mut self) {
+    /// Somebody connects and sends what is no WebSocket.
+    fn send_garbage(&mut self) {
         let (choice, own) = (self.byte(), [self.byte(), self.byte()]);
         if self.is_stopped || self.last >= MAX_CLIENTS {
             return;
@@ -506,7 +511,7 @@ impl<'a> Run<'a> {
 
     // ---- what holds ----------------------------------------------------------------------------
 
-    /// Hears what there is, and checks what holds after each step.
+    /// Receives what there is, and checks what holds after each step.
     fn look(&mut self) {
         let answered = self.pending.extract_if(.., |(_, pending)| pending.is_answered());
         for (number, pending) in answered.collect::<Vec<_>>() {
@@ -514,12 +519,12 @@ impl<'a> Run<'a> {
                 self.welcome(number, Kind::Echo, client);
             }
         }
-        for Guest { client, ledger, .. } in &mut self.guests {
+        for Connection { client, expected, .. } in &mut self.connections {
             while let Some(message) = client.try_recv() {
-                self.passed += ledger.hear(&message, &self.notes);
+                self.passed += expected.receive(&message, &self.notes);
             }
             if let Some(reason) = client.close_reason() {
-                ledger.end(&reason, self.is_stopped, &self.notes);
+                expected.end(&reason, self.is_stopped, &self.notes);
             }
         }
         let state = self.notes.lock();
@@ -530,11 +535,11 @@ impl<'a> Run<'a> {
         self.check_memory();
     }
 
-    /// §10.4: what is held is bounded by the connections and by what was said.
+    /// §10.4: what is held is bounded by the connections and by what was sent.
     fn check_memory(&self) {
-        let connections = self.guests.len() + self.streams.len() + self.pending.len();
-        let said = self.notes.lock().bytes + self.passed;
-        let most = MEMORY + MEMORY_EACH * connections + 4 * said;
+        let connections = self.connections.len() + self.streams.len() + self.pending.len();
+        let sent = self.notes.lock().bytes + self.passed;
+        let most = MEMORY + MEMORY_EACH * connections + 4 * sent;
         let held = memory::take_peak() - self.before;
         assert!(held <= most as isize, "memory: {held} bytes were held, and {most} may be");
     }
@@ -550,7 +555,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What a step costs is proportional to what was said and heard in it, and to time and connections.
+    /// What a step costs is proportional to what was sent and received in it, and to time and connections.
     fn check_work(&mut self, before: &Work, time: Duration) {
         let after = self.work();
         let (turns, calls) = (after.turns - before.turns, after.calls - before.calls);
@@ -569,7 +574,7 @@ impl<'a> Run<'a> {
         assert!(
             more_turns <= self.turns_left && more_calls <= self.calls_left,
             "work: {turns} turns and {calls} calls in a step, {more_turns} and {more_calls} of them for \
-             what was said, which may take {} and {}",
+             what was sent, which may take {} and {}",
             self.turns_left,
             self.calls_left
         );
@@ -581,27 +586,27 @@ impl<'a> Run<'a> {
     fn read_on(&mut self, at: usize) {
         self.server.advance(Duration::ZERO);
         self.look();
-        let Guest { client, ledger, .. } = &mut self.guests[at];
+        let Connection { client, expected, .. } = &mut self.connections[at];
         let is_idle =
-            ledger.unanswered.is_empty() && matches!(ledger.kind, Kind::Echo | Kind::Service);
-        ledger.published = self.notes.last_offsets();
-        ledger.waited = 0;
+            expected.unanswered.is_empty() && matches!(expected.kind, Kind::Echo | Kind::Service);
+        expected.published = self.notes.last_offsets();
+        expected.waited = 0;
         client.read_on();
-        let mut heard = 0;
+        let mut received = 0;
         while let Some(message) = client.try_recv() {
-            heard += ledger.hear(&message, &self.notes);
+            received += expected.receive(&message, &self.notes);
         }
-        self.passed += heard;
+        self.passed += received;
         let most = self.capacity + self.scenario.limits.max_backlog + MAX_TEXT;
         let waited = match (is_idle, CHECK_BACKLOG_OF_A_TURN) {
-            (true, _) => heard,
-            (false, true) => ledger.waited,
+            (true, _) => received,
+            (false, true) => expected.waited,
             (false, false) => 0,
         };
         assert!(
             waited <= most,
             "memory: {waited} bytes waited for client {}, and {most} may",
-            ledger.number
+            expected.number
         );
     }
 
@@ -609,9 +614,9 @@ impl<'a> Run<'a> {
 
     /// Everybody reads, time passes, and nobody is left over; then the server stops.
     fn finish(mut self) -> u64 {
-        for at in 0..self.guests.len() {
+        for at in 0..self.connections.len() {
             self.read_on(at);
-            self.guests[at].complete();
+            self.connections[at].complete();
         }
         self.streams.iter_mut().for_each(Stream::read_on);
         self.look();
@@ -638,11 +643,11 @@ impl<'a> Run<'a> {
                 "subscribers of topic {number}, whose server has stopped"
             );
         }
-        for guest in &self.guests {
+        for connection in &self.connections {
             assert!(
-                guest.client.has_ended(),
+                connection.client.has_ended(),
                 "client {} reads, and its server has stopped without an end",
-                guest.ledger.number
+                connection.expected.number
             );
         }
         // Nothing comes of a handle whose server is gone, nor of publications.
@@ -657,27 +662,30 @@ impl<'a> Run<'a> {
         self.server.fingerprint()
     }
 
-    /// Nobody who is open and reads is left without what they have yet to hear, and nobody else is left.
+    /// Nobody who is open and reads is left without what they have yet to receive, and nobody else is left.
     fn check_quiet(&mut self) {
-        for guest in &mut self.guests {
-            if guest.client.is_open() && !guest.ledger.is_spoiled {
-                // Has the service tell what was missed.
-                if let Some(message) = guest.message(&[7, 0], 0) {
-                    guest.client.send(message);
+        for connection in &mut self.connections {
+            if connection.client.is_open() && !connection.expected.is_spoiled {
+                // The service reports what was missed.
+                if let Some(message) = connection.message(&[7, 0], 0) {
+                    connection.client.send(message);
                 }
             }
         }
         self.server.advance(Duration::from_millis(100));
         self.look();
         let mut open = 0..0;
-        for Guest { client, ledger, .. } in &mut self.guests {
-            let number = ledger.number;
-            match (client.is_open(), ledger.is_spoiled) {
+        for Connection { client, expected, .. } in &mut self.connections {
+            let number = expected.number;
+            match (client.is_open(), expected.is_spoiled) {
                 (true, false) if !client.has_ended() => {
                     assert_eq!(client.unsent(), 0, "client {number} is open, and is not read");
-                    ledger.check_complete(&self.notes);
+                    expected.check_complete(&self.notes);
                     let rest = client.recv_bytes();
-                    assert!(rest.is_empty(), "client {number} hears no more than a part: {rest:?}");
+                    assert!(
+                        rest.is_empty(),
+                        "client {number} receives no more than a part: {rest:?}"
+                    );
                     open = open.start + 1..open.end + 1;
                 }
                 // It may wait for the rest of what it takes for a frame.
@@ -711,17 +719,17 @@ struct Work {
     turns: u64,
     /// Of services.
     calls: u64,
-    /// Said by its clients and its application, and heard.
+    /// Sent by its clients and its application, and received.
     bytes: usize,
     /// Connections made.
     connections: u32,
 }
 
-impl Guest {
+impl Connection {
     /// The next message, where one may be sent: its number, the count of its commands, the commands, and
     /// padding to `size` bytes.
     fn message(&mut self, commands: &[u8], size: usize) -> Option<Vec<u8>> {
-        if !self.client.is_open() || self.ledger.is_spoiled {
+        if !self.client.is_open() || self.expected.is_spoiled {
             return None;
         }
         self.sent += 1;
@@ -729,9 +737,9 @@ impl Guest {
         message.push((commands.len() / 2) as u8);
         message.extend_from_slice(commands);
         message.resize(message.len().max(size), self.sent as u8);
-        let kept = if self.ledger.kind == Kind::Echo { message.clone() } else { Vec::new() };
-        if self.ledger.kind != Kind::Deaf {
-            self.ledger.unanswered.push_back((self.sent, kept));
+        let kept = if self.expected.kind == Kind::Echo { message.clone() } else { Vec::new() };
+        if self.expected.kind != Kind::Silent {
+            self.expected.unanswered.push_back((self.sent, kept));
         }
         Some(message)
     }
@@ -750,7 +758,7 @@ impl Guest {
     fn complete(&mut self) {
         let rest = std::mem::take(&mut self.rest);
         let last_fragment = self.last_fragment.take();
-        if self.ledger.is_spoiled {
+        if self.expected.is_spoiled {
             return;
         }
         if !rest.is_empty() {

@@ -1,5 +1,5 @@
-//! What the server of the target serves: services that do as the bytes of a message say, and note what the
-//! oracle cannot see from outside.
+//! What the server of the target serves: services that carry out the commands in a message, and record
+//! what the oracle cannot see from outside.
 //!
 //! Every text starts with its kind and the fields of that, parted by dots, then a space and padding that
 //! follows from them:
@@ -55,7 +55,7 @@ pub struct Notes {
 #[derive(Default)]
 pub struct State {
     pub handles: HashMap<u32, PeerHandle>,
-    /// By receiver: what handles were asked to do, and said that they would, in this order.
+    /// By receiver: what handles were asked to do and accepted, in this order.
     pub posted: HashMap<u32, VecDeque<Posted>>,
     /// The last offset of each topic when somebody closed with this reason.
     pub closes: HashMap<String, [u64; TOPICS]>,
@@ -135,7 +135,6 @@ impl Notes {
     /// Publishes to a topic.
     pub fn publish(&self, source: u32, topic: usize, size: usize) {
         let members = self.topics[topic].subscribers();
-        // What it costs to deliver to each does not depend on the size, nor on a pipe that takes little.
         if !self.afford((members + 1) * (64 + size)) {
             return;
         }
@@ -222,7 +221,7 @@ pub fn builder(scenario: &Scenario, notes: &Arc<Notes>) -> ServerBuilder {
         let notes = Arc::clone(notes);
         move |request: &Request<'_>| Actor::new(&notes, request, is_raw)
     };
-    let [deciding, ill, talking, split, deaf] = [(); 5].map(|()| Arc::clone(notes));
+    let [deciding, panicking, serving, split, silent] = [(); 5].map(|()| Arc::clone(notes));
     Server::builder()
         .limits(scenario.limits.clone())
         .max_connections(scenario.max_connections)
@@ -234,29 +233,31 @@ pub fn builder(scenario: &Scenario, notes: &Arc<Notes>) -> ServerBuilder {
         })
         .service("/topic/{n}", actor(notes, false))
         .service_raw("/raw/{n}", actor(notes, true))
-        .service("/ill/{place}/{n}", move |request: &Request<'_>| {
+        .service("/panicking/{place}/{n}", move |request: &Request<'_>| {
             let place = request.param("place").and_then(|place| place.parse().ok()).unwrap_or(0);
             if place == 0 {
-                ill.panic();
+                panicking.panic();
             }
-            Ill { actor: Actor::new(&ill, request, false), place }
+            Panicking { actor: Actor::new(&panicking, request, false), place }
         })
         .route(
             "/decide/{how}/{n}",
             Route::deciding(move |request: OwnedRequest| decide(Arc::clone(&deciding), request)),
         )
-        .websocket("/session/{n}", move |session: Session| talk(Arc::clone(&talking), session))
+        .websocket("/session/{n}", move |session: Session| serve(Arc::clone(&serving), session))
         .websocket("/split/{n}", move |session: Session| part(Arc::clone(&split), session))
-        .websocket("/deaf/{n}", move |session: Session| be_deaf(Arc::clone(&deaf), session))
+        .websocket("/silent/{n}", move |session: Session| {
+            receive_nothing(Arc::clone(&silent), session)
+        })
 }
 
-/// Does what messages say.
+/// Carries out the commands of messages.
 struct Actor {
     notes: Arc<Notes>,
     number: u32,
     is_subscribed: [bool; TOPICS],
     /// How often it may still read nothing for a while.
-    naps: u32,
+    pauses: u32,
     is_raw: bool,
     /// Raw mode: what came of a message that is not whole yet.
     partial: Vec<u8>,
@@ -269,7 +270,7 @@ struct Actor {
 struct Outcome {
     answer: Option<String>,
     /// How long its sender waits.
-    nap: Option<Duration>,
+    pause: Option<Duration>,
     /// Raw mode: the answer is to be left without its last fragment.
     is_left_open: bool,
 }
@@ -281,7 +282,7 @@ impl Actor {
             notes: Arc::clone(notes),
             number,
             is_subscribed: [false; TOPICS],
-            naps: 2,
+            pauses: 2,
             is_raw,
             partial: Vec::new(),
             is_between_fragments: false,
@@ -316,7 +317,7 @@ impl Actor {
         }
     }
 
-    fn tell_missed(&mut self, peer: &mut Peer<'_>) {
+    fn report_missed(&mut self, peer: &mut Peer<'_>) {
         for topic in 0..TOPICS {
             if self.is_subscribed[topic] {
                 let count = peer.missed(&self.notes.topics[topic]);
@@ -354,7 +355,7 @@ impl Actor {
 
     fn unsubscribe(&mut self, peer: &mut Peer<'_>, topic: usize) {
         if self.is_subscribed[topic] {
-            self.tell_missed(peer);
+            self.report_missed(peer);
         }
         let last = self.notes.topics[topic].last_offset();
         peer.unsubscribe(&self.notes.topics[topic]);
@@ -363,7 +364,7 @@ impl Actor {
         }
     }
 
-    /// Does what a message says: after its number come a count of commands, the commands, and padding.
+    /// Carries out the commands of a message: behind its number come a count of commands, the commands, and padding.
     fn obey(&mut self, peer: &mut Peer<'_>, message: &[u8]) -> Outcome {
         let mut outcome = Outcome::default();
         let Some((number, [count, rest @ ..])) = message.split_first_chunk() else {
@@ -399,7 +400,7 @@ impl Actor {
                         let len = SIZES[usize::from(argument) / 16 % 6];
                         (0..=argument % 16).for_each(|_| notes.publish(self.number, topic, len));
                     }
-                    7 => self.tell_missed(peer),
+                    7 => self.report_missed(peer),
                     8 => notes.send_by_handle(self.number, self.number, len),
                     9 => {
                         notes.send_by_handle(self.number, self.number, len);
@@ -409,9 +410,9 @@ impl Actor {
                     11 => {
                         peer.ping(&[argument]).ok();
                     }
-                    12 if self.naps > 0 => {
-                        self.naps -= 1;
-                        outcome.nap = Some(Duration::from_millis(u64::from(argument) * 10));
+                    12 if self.pauses > 0 => {
+                        self.pauses -= 1;
+                        outcome.pause = Some(Duration::from_millis(u64::from(argument) * 10));
                     }
                     12 => {}
                     13 => {
@@ -446,7 +447,7 @@ impl Actor {
 
     /// Answers a message, where that is not left to a session.
     fn answer(&mut self, peer: &mut Peer<'_>, message: &[u8]) {
-        let Outcome { answer, nap, is_left_open } = self.obey(peer, message);
+        let Outcome { answer, pause, is_left_open } = self.obey(peer, message);
         match answer {
             Some(answer) if is_left_open => {
                 let mut start = Frame::new(Opcode::Text, answer.as_bytes());
@@ -456,13 +457,13 @@ impl Actor {
             Some(answer) => self.say(peer, &answer),
             None => {}
         }
-        if let Some(nap) = nap {
+        if let Some(pause) = pause {
             peer.pause_reading();
             let (id, tasks) = (peer.id(), peer.tasks());
             let waking = {
                 let tasks = peer.tasks();
                 async move {
-                    sleep(nap).await;
+                    sleep(pause).await;
                     tasks.call(id);
                 }
             };
@@ -505,9 +506,9 @@ impl Service for Actor {
 
     fn drained(&mut self, peer: &mut Peer<'_>) {
         self.enter(peer);
-        // What it says would end the message that it has left open.
+        // What it sends would end the message that it has left open.
         if !self.is_between_fragments {
-            self.tell_missed(peer);
+            self.report_missed(peer);
         }
     }
 
@@ -532,12 +533,12 @@ impl Service for Echo {
 }
 
 /// Panics in one place.
-struct Ill {
+struct Panicking {
     actor: Actor,
     place: u8,
 }
 
-impl Ill {
+impl Panicking {
     fn at(&self, place: u8) {
         if place == self.place {
             self.actor.notes.panic();
@@ -545,7 +546,7 @@ impl Ill {
     }
 }
 
-impl Service for Ill {
+impl Service for Panicking {
     fn opened(&mut self, peer: &mut Peer<'_>) {
         self.actor.opened(peer);
         self.actor.subscribe(peer, 0, false);
@@ -571,7 +572,7 @@ impl Service for Ill {
     }
 }
 
-impl Drop for Ill {
+impl Drop for Panicking {
     fn drop(&mut self) {
         self.at(5);
     }
@@ -588,16 +589,16 @@ async fn decide(notes: Arc<Notes>, request: OwnedRequest) -> Result<Echo, Answer
     }
 }
 
-/// A session that does what messages say.
-async fn talk(notes: Arc<Notes>, mut session: Session) -> session::Result {
+/// A session that carries out the commands of messages.
+async fn serve(notes: Arc<Notes>, mut session: Session) -> session::Result {
     let mut actor = Actor::new(&notes, &session.request(), false);
     notes.lock().handles.insert(actor.number, session.handle());
     while let Some(message) = session.recv().await {
         let asked = obey_by(&session, actor, message);
-        let (back, Outcome { answer, nap, .. }) = asked.await?;
+        let (back, Outcome { answer, pause, .. }) = asked.await?;
         actor = back;
-        if let Some(nap) = nap {
-            sleep(nap).await;
+        if let Some(pause) = pause {
+            sleep(pause).await;
         }
         if let Some(answer) = answer {
             session.send(answer).await?;
@@ -619,7 +620,7 @@ fn obey_by(
     })
 }
 
-/// As [`talk`], while a second task sends something now and then.
+/// As [`serve`], while a second task sends something now and then.
 async fn part(notes: Arc<Notes>, session: Session) -> session::Result {
     let mut actor = Actor::new(&notes, &session.request(), false);
     notes.lock().handles.insert(actor.number, session.handle());
@@ -638,10 +639,10 @@ async fn part(notes: Arc<Notes>, session: Session) -> session::Result {
         }
     });
     while let Some(message) = receiver.recv().await {
-        let (back, Outcome { answer, nap, .. }) = obey_by(&sender, actor, message).await?;
+        let (back, Outcome { answer, pause, .. }) = obey_by(&sender, actor, message).await?;
         actor = back;
-        if let Some(nap) = nap {
-            sleep(nap).await;
+        if let Some(pause) = pause {
+            sleep(pause).await;
         }
         if let Some(answer) = answer {
             sender.send(answer).await?;
@@ -651,7 +652,7 @@ async fn part(notes: Arc<Notes>, session: Session) -> session::Result {
 }
 
 /// A session that receives nothing for a second, and then never.
-async fn be_deaf(notes: Arc<Notes>, session: Session) -> session::Result {
+async fn receive_nothing(notes: Arc<Notes>, session: Session) -> session::Result {
     let actor = Actor::new(&notes, &session.request(), false);
     notes.lock().handles.insert(actor.number, session.handle());
     sleep(Duration::from_secs(1)).await;

@@ -1,6 +1,6 @@
-//! What one client has yet to hear, and what is wrong with what it hears.
+//! What one client has yet to receive, and what is wrong with what it receives.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use chinwag::{CloseCause, CloseCode, CloseReason, Message};
 
@@ -18,24 +18,25 @@ pub enum Kind {
     Session,
     Raw,
     /// Nobody that answers.
-    Deaf,
+    Silent,
 }
 
-/// What a client has heard, as far as it matters for what it is to hear.
-pub struct Ledger {
+/// What a client has received, as far as it matters for what it is to receive.
+pub struct Expected {
     pub number: u32,
     pub kind: Kind,
     /// Messages sent and not answered, with their numbers.
     pub unanswered: VecDeque<(u32, Vec<u8>)>,
     subscriptions: [Option<Subscription>; TOPICS],
-    sources: HashMap<u32, Heard>,
-    last_beside: u64,
-    /// The offset of each topic when it last began to read again, and the bytes that it has heard since of
+    sources: HashMap<u32, Received>,
+    /// What a session's tasks have sent beside its answers.
+    beside: HashSet<u64>,
+    /// The offset of each topic when it last began to read again, and the bytes that it has received since of
     /// what was published before: all that has waited for it. Of compressed topics less has waited.
     pub published: [u64; TOPICS],
     pub waited: usize,
     has_ended: bool,
-    /// It has heard a Close that it had not asked for.
+    /// It has received a Close that it had not asked for.
     is_closed: bool,
     /// It has broken a rule of the protocol.
     pub is_spoiled: bool,
@@ -43,19 +44,19 @@ pub struct Ledger {
     pub is_well_behaved: bool,
 }
 
-/// What a subscriber has heard since it subscribed.
+/// What a subscriber has received since it subscribed.
 #[derive(Debug, Default)]
 struct Subscription {
-    /// The offset behind the last that was heard.
+    /// The offset behind the last that was received.
     next: u64,
     missed: u64,
-    /// How many it was told that it has missed.
-    told: u64,
+    /// How many its service has reported as missed.
+    reported: u64,
 }
 
-/// The last sequences of one source that were heard.
+/// The last sequences of one source that were received.
 #[derive(Debug, Default)]
-struct Heard {
+struct Received {
     /// Of what went through the worker's mailbox: sent by a handle, or published.
     posted: u64,
     published: u64,
@@ -63,7 +64,7 @@ struct Heard {
     sent: u64,
 }
 
-impl Ledger {
+impl Expected {
     pub fn new(number: u32, kind: Kind) -> Self {
         Self {
             number,
@@ -71,7 +72,7 @@ impl Ledger {
             unanswered: VecDeque::new(),
             subscriptions: Default::default(),
             sources: HashMap::new(),
-            last_beside: 0,
+            beside: HashSet::new(),
             published: [0; TOPICS],
             waited: 0,
             has_ended: false,
@@ -81,17 +82,21 @@ impl Ledger {
         }
     }
 
-    /// The client hears a message; gives its size.
+    /// The client receives a message; gives its size.
     #[track_caller]
-    pub fn hear(&mut self, message: &Message<'_>, notes: &Notes) -> usize {
+    pub fn receive(&mut self, message: &Message<'_>, notes: &Notes) -> usize {
         let payload = message.as_bytes();
-        assert!(!self.is_closed, "order: client {} hears a message behind its Close", self.number);
+        assert!(
+            !self.is_closed,
+            "order: client {} receives a message behind its Close",
+            self.number
+        );
         if self.kind == Kind::Echo && matches!(message, Message::Binary(_)) {
             let sent = self.unanswered.pop_front();
             let is_answer = sent.as_ref().is_some_and(|(_, sent)| sent == payload);
             assert!(
                 is_answer,
-                "order: client {} hears {} bytes back in answer to {:?}",
+                "order: client {} receives {} bytes back in answer to {:?}",
                 self.number,
                 payload.len(),
                 sent.map(|(number, sent)| (number, sent.len())),
@@ -101,7 +106,11 @@ impl Ledger {
         let text = str::from_utf8(payload).expect("services send text");
         let head = text.split(' ').next().unwrap_or_default();
         let is_whole = pad(head.to_owned(), text.len()) == text;
-        assert!(is_whole, "client {} hears something else than was sent: {text:.200}", self.number);
+        assert!(
+            is_whole,
+            "client {} receives something else than was sent: {text:.200}",
+            self.number
+        );
         let mut fields = head.split('.');
         let kind = fields.next().unwrap_or_default();
         let mut next = || fields.next().and_then(|field| field.parse().ok()).unwrap_or(u64::MAX);
@@ -111,18 +120,19 @@ impl Ledger {
                 if topic < 2 && offset <= self.published[topic] {
                     self.waited += text.len();
                 }
-                self.hear_publication(topic, offset, next() as u32, next());
+                self.receive_publication(topic, offset, next() as u32, next());
             }
-            "R" => self.hear_answer(next() as u32, next()),
-            "X" => self.hear_beside(next()),
-            "H" => self.hear_handle(next() as u32, next(), notes),
-            "S" => self.hear_subscribed(next() as usize, next()),
-            "U" => self.hear_unsubscribed(next() as usize, next()),
+            "R" => self.receive_answer(next() as u32, next()),
+            "X" => self.receive_beside(next()),
+            "H" => self.receive_handle(next() as u32, next(), notes),
+            "S" => self.receive_subscribed(next() as usize, next()),
+            "U" => self.receive_unsubscribed(next() as usize, next()),
             "M" => {
                 let (topic, count) = (next() as usize, next());
-                self.subscription(topic, "is told what it has missed").told += count;
+                self.subscription(topic, "receives a report of what it has missed").reported +=
+                    count;
             }
-            _ => panic!("client {} hears what nobody sends: {text:.200}", self.number),
+            _ => panic!("client {} receives what nobody sends: {text:.200}", self.number),
         }
         text.len()
     }
@@ -142,84 +152,82 @@ impl Ledger {
     }
 
     #[track_caller]
-    fn hear_publication(&mut self, topic: usize, offset: u64, source: u32, sequence: u64) {
+    fn receive_publication(&mut self, topic: usize, offset: u64, source: u32, sequence: u64) {
         let (number, may_miss) = (self.number, self.may_miss(topic));
-        let subscription = self.subscription(topic, "hears a publication");
+        let subscription = self.subscription(topic, "receives a publication");
         let next = subscription.next;
         assert!(
             offset >= next,
-            "topic order: client {number} hears publication {offset} of topic {topic} again or late, \
+            "topic order: client {number} receives publication {offset} of topic {topic} again or late, \
              and {next} is next"
         );
         assert!(
             offset == next || may_miss,
-            "client {number} hears publication {offset} of topic {topic}, and never {next}"
+            "client {number} receives publication {offset} of topic {topic}, and never {next}"
         );
         subscription.missed += offset - next;
         subscription.next = offset + 1;
-        let heard = self.sources.entry(source).or_default();
+        let received = self.sources.entry(source).or_default();
         if CHECK_CROSS_ORDER {
             assert!(
-                sequence > heard.posted,
-                "sender order: client {number} hears publication {sequence} of source {source} behind \
+                sequence > received.posted,
+                "sender order: client {number} receives publication {sequence} of source {source} behind \
                  its {}, which was posted later",
-                heard.posted
+                received.posted
             );
         }
         if source == number && matches!(self.kind, Kind::Service | Kind::Raw) {
             assert!(
-                sequence > heard.sent,
-                "sender order: client {number} hears its service's publication {sequence} behind what \
+                sequence > received.sent,
+                "sender order: client {number} receives its service's publication {sequence} behind what \
                  that sent as {}",
-                heard.sent
+                received.sent
             );
         }
-        heard.posted = heard.posted.max(sequence);
-        heard.published = heard.published.max(sequence);
+        received.posted = received.posted.max(sequence);
+        received.published = received.published.max(sequence);
     }
 
     #[track_caller]
-    fn hear_answer(&mut self, message: u32, sequence: u64) {
+    fn receive_answer(&mut self, message: u32, sequence: u64) {
         let expected = self.unanswered.pop_front().map(|(number, _)| number);
         assert_eq!(
             expected,
             Some(message),
-            "order: client {} hears the answer to message {message}, and that to {expected:?} is next",
+            "order: client {} receives the answer to message {message}, and that to {expected:?} is next",
             self.number
         );
-        self.hear_own(sequence);
+        self.receive_own(sequence);
     }
 
     #[track_caller]
-    fn hear_beside(&mut self, sequence: u64) {
-        // Each of a session's tasks has its own order.
+    fn receive_beside(&mut self, sequence: u64) {
+        // Two tasks of a session send, each in its own order.
         if self.kind != Kind::Session {
-            self.hear_own(sequence);
+            self.receive_own(sequence);
             return;
         }
-        let (number, last) = (self.number, self.last_beside);
-        // The task that sends beside has its own, and so have the calls of the other.
-        assert!(sequence != last, "client {number} hears text {sequence} beside its answers again");
-        self.last_beside = sequence;
+        let is_new = self.beside.insert(sequence);
+        assert!(is_new, "client {} receives text {sequence} beside its answers again", self.number);
     }
 
     #[track_caller]
-    fn hear_own(&mut self, sequence: u64) {
+    fn receive_own(&mut self, sequence: u64) {
         if self.kind == Kind::Session {
             return;
         }
-        let heard = self.sources.entry(self.number).or_default();
-        let last = heard.sent.max(heard.published);
+        let received = self.sources.entry(self.number).or_default();
+        let last = received.sent.max(received.published);
         assert!(
             sequence > last,
-            "sender order: client {} hears what its service sent as {sequence} behind its {last}",
+            "sender order: client {} receives what its service sent as {sequence} behind its {last}",
             self.number
         );
-        heard.sent = sequence;
+        received.sent = sequence;
     }
 
     #[track_caller]
-    fn hear_handle(&mut self, source: u32, sequence: u64, notes: &Notes) {
+    fn receive_handle(&mut self, source: u32, sequence: u64, notes: &Notes) {
         let this = Posted::Send(source, sequence);
         let mut state = notes.lock();
         let posted = state.posted.entry(self.number).or_default();
@@ -230,49 +238,51 @@ impl Ledger {
                 // Between fragments it cannot be sent.
                 Some(Posted::Send(..)) if is_lossy => {}
                 next => panic!(
-                    "order: client {} hears text {sequence} sent by handles of source {source}, and \
+                    "order: client {} receives text {sequence} sent by handles of source {source}, and \
                      {next:?} is next",
                     self.number
                 ),
             }
         }
-        let heard = self.sources.entry(source).or_default();
+        let received = self.sources.entry(source).or_default();
         if CHECK_CROSS_ORDER {
             assert!(
-                sequence > heard.posted,
-                "sender order: client {} hears text {sequence} sent by a handle of source {source} \
+                sequence > received.posted,
+                "sender order: client {} receives text {sequence} sent by a handle of source {source} \
                  behind its {}, which was posted later",
                 self.number,
-                heard.posted
+                received.posted
             );
         }
-        heard.posted = heard.posted.max(sequence);
+        received.posted = received.posted.max(sequence);
     }
 
     #[track_caller]
-    fn hear_subscribed(&mut self, topic: usize, after: u64) {
+    fn receive_subscribed(&mut self, topic: usize, after: u64) {
         let subscription = Subscription { next: after + 1, ..Subscription::default() };
         let before = self.subscriptions[topic].replace(subscription);
         assert!(before.is_none(), "client {} is subscribed twice: {before:?}", self.number);
     }
 
     #[track_caller]
-    fn hear_unsubscribed(&mut self, topic: usize, last: u64) {
-        self.check_heard_up_to(topic, last, "when it is unsubscribed");
+    fn receive_unsubscribed(&mut self, topic: usize, last: u64) {
+        self.check_received_up_to(topic, last, "when it is unsubscribed");
         self.subscriptions[topic] = None;
     }
 
-    /// All publications up to `last` were heard, or it was told how many were not.
+    /// All publications up to `last` were received, or the service has reported how many were not.
     #[track_caller]
-    fn check_heard_up_to(&self, topic: usize, last: u64, when: &str) {
-        let Some(Subscription { next, missed, told }) = self.subscriptions[topic] else { return };
+    fn check_received_up_to(&self, topic: usize, last: u64, when: &str) {
+        let Some(Subscription { next, missed, reported }) = self.subscriptions[topic] else {
+            return;
+        };
         // Others may have been published behind it already.
         let missed = missed + (last + 1).saturating_sub(next);
-        let is_told = if self.may_miss(topic) { missed == told } else { missed == 0 };
+        let is_reported = if self.may_miss(topic) { missed == reported } else { missed == 0 };
         assert!(
-            is_told,
-            "client {} has missed {missed} publications of topic {topic} up to {last} and was told of \
-             {told}, {when}",
+            is_reported,
+            "client {} has missed {missed} publications of topic {topic} up to {last} and received a report of \
+             {reported}, {when}",
             self.number
         );
     }
@@ -329,28 +339,28 @@ impl Ledger {
             let lost: Vec<_> = lost.filter(|next| matches!(next, Posted::Send(..))).collect();
             assert!(
                 lost.is_empty() || self.kind == Kind::Raw,
-                "sender order: client {number} hears the Close {this:?} and never {lost:?}, which handles \
+                "sender order: client {number} receives the Close {this:?} and never {lost:?}, which handles \
                  sent before"
             );
         } else if let Some((message, _)) = self.unanswered.front() {
             assert!(
                 u64::from(*message) >= first,
-                "order: client {number} hears a Close in answer to message {first}, and never the answer \
+                "order: client {number} receives a Close in answer to message {first}, and never the answer \
                  to {message}"
             );
         }
         drop(state);
         for (topic, &last) in offsets.iter().enumerate().filter(|(topic, _)| !self.may_miss(*topic))
         {
-            self.check_heard_up_to(topic, last, "when it is closed by its server's application");
+            self.check_received_up_to(topic, last, "when it is closed by its server's application");
         }
     }
 
-    /// All is quiet, and its connection is open and read: it has heard all there is.
+    /// All is quiet, and its connection is open and read: it has received all there is.
     #[track_caller]
     pub fn check_complete(&self, notes: &Notes) {
         let number = self.number;
-        if self.kind != Kind::Deaf {
+        if self.kind != Kind::Silent {
             let unanswered: Vec<_> = self.unanswered.iter().map(|(number, _)| number).collect();
             assert!(
                 unanswered.is_empty(),
@@ -364,12 +374,12 @@ impl Ledger {
             let posted = state.posted.get(&number).map_or(0, VecDeque::len);
             assert_eq!(
                 posted, 0,
-                "client {number} never hears what handles did: {:?}",
+                "client {number} never receives what handles did: {:?}",
                 state.posted
             );
         }
         for (topic, last) in notes.last_offsets().into_iter().enumerate() {
-            self.check_heard_up_to(topic, last, "when all is quiet");
+            self.check_received_up_to(topic, last, "when all is quiet");
         }
     }
 }

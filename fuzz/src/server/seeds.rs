@@ -12,11 +12,11 @@ const SUBSCRIBE_AFTER: u8 = 2;
 const UNSUBSCRIBE: u8 = 3;
 const PUBLISH: u8 = 4;
 const PUBLISH_MANY: u8 = 6;
-const TELL_MISSED: u8 = 7;
+const REPORT_MISSED: u8 = 7;
 const OWN_HANDLE: u8 = 8;
 const HANDLE_AND_PUBLISH: u8 = 9;
 const OTHER_HANDLE: u8 = 10;
-const NAP: u8 = 12;
+const PAUSE: u8 = 12;
 const SEND_MANY: u8 = 13;
 const ANSWER_LONG: u8 = 14;
 /// Raw mode: leaves the answer without its last fragment. Else: publishes a moment later.
@@ -30,9 +30,9 @@ const ECHO: u8 = 0;
 const TOPIC: u8 = 1;
 const SESSION: u8 = 5;
 const SPLIT: u8 = 7;
-const DEAF: u8 = 8;
+const SILENT: u8 = 8;
 const RAW: u8 = 9;
-const ILL: u8 = 11;
+const PANICKING: u8 = 11;
 const COMPRESSED: u8 = 32;
 const TAKEOVER: u8 = 48;
 
@@ -61,17 +61,17 @@ impl Case {
         routes.iter().fold(self, |case, &route| case.step(&[0, route]))
     }
 
-    fn send(self, guest: u8, way: u8, size: u8, commands: &[[u8; 2]]) -> Self {
+    fn send(self, connection: u8, way: u8, size: u8, commands: &[[u8; 2]]) -> Self {
         let count = commands.len() as u8;
-        self.step(&[4, guest, way + 8 * count, size]).step(&commands.concat())
+        self.step(&[4, connection, way + 8 * count, size]).step(&commands.concat())
     }
 
-    fn tell(self, guest: u8, commands: &[[u8; 2]]) -> Self {
-        self.send(guest, ENGINE, 0, commands)
+    fn command(self, connection: u8, commands: &[[u8; 2]]) -> Self {
+        self.send(connection, ENGINE, 0, commands)
     }
 
-    fn flood(self, guest: u8, count: u8, command: [u8; 2]) -> Self {
-        self.step(&[9, guest, count]).step(&command)
+    fn flood(self, connection: u8, count: u8, command: [u8; 2]) -> Self {
+        self.step(&[9, connection, count]).step(&command)
     }
 
     fn all(self, command: [u8; 2]) -> Self {
@@ -86,16 +86,16 @@ impl Case {
         self.step(&[20, topic, count])
     }
 
-    fn stall(self, guest: u8) -> Self {
-        self.step(&[11, 0, guest])
+    fn stall(self, connection: u8) -> Self {
+        self.step(&[11, 0, connection])
     }
 
-    fn read_on(self, guest: u8) -> Self {
-        self.step(&[13, guest])
+    fn read_on(self, connection: u8) -> Self {
+        self.step(&[13, connection])
     }
 
-    fn leave(self, way: u8, guest: u8) -> Self {
-        self.step(&[14, way, guest])
+    fn leave(self, way: u8, connection: u8) -> Self {
+        self.step(&[14, way, connection])
     }
 
     fn handle(self, choice: u8, to: u8, more: u8) -> Self {
@@ -110,8 +110,9 @@ impl Case {
 /// Names and bytes of all seeds.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let case = Case::new;
-    let sizes =
-        |case: Case, guest| (0..24).fold(case, |case, at| case.send(guest, at / 8 * 3, at, &[]));
+    let sizes = |case: Case, connection| {
+        (0..24).fold(case, |case, at| case.send(connection, at / 8 * 3, at, &[]))
+    };
     let echo = case(OWN_WINDOWS).connect(&[ECHO, ECHO + COMPRESSED, ECHO + TAKEOVER]);
     let echo = (0..3).fold(echo, sizes);
     let echo = echo.send(0, CUT, 5, &[]).send(1, FRAGMENTS, 6, &[]).send(0, QUEUED, 0, &[]).flood(
@@ -128,8 +129,8 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         .all([PUBLISH_MANY, 7])
         .publish(0, 3)
         .publish(2, 4)
-        .tell(1, &[[UNSUBSCRIBE, 0], [PUBLISH, 0], [SUBSCRIBE_AFTER, 0]])
-        .tell(2, &[[PUBLISH, 0], [UNSUBSCRIBE, 0], [PUBLISH, 0]])
+        .command(1, &[[UNSUBSCRIBE, 0], [PUBLISH, 0], [SUBSCRIBE_AFTER, 0]])
+        .command(2, &[[PUBLISH, 0], [UNSUBSCRIBE, 0], [PUBLISH, 0]])
         .all([LEAVE_OPEN, 10])
         .advance(6)
         .publish_many(3, 20);
@@ -140,12 +141,16 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         let members = members.all([SUBSCRIBE, topic]).publish_many(topic, 12).step(&[30]);
         let stalled =
             (0..3).fold(members.stall(1), |case, _| case.publish_many(topic, 60).step(&[30]));
-        stalled.read_on(1).publish_many(topic, 20).all([TELL_MISSED, 0]).publish_many(topic, 20)
+        stalled.read_on(1).publish_many(topic, 20).all([REPORT_MISSED, 0]).publish_many(topic, 20)
     };
     let skipping =
         case(PAUSES_SOON + NARROW).connect(&[TOPIC, TOPIC, SESSION, SPLIT]).all([SUBSCRIBE, 1]);
-    let skipping = (0..4).fold(skipping, |case, guest| {
-        case.stall(guest).publish_many(1, 50).step(&[30]).step(&[12, 40, guest]).publish(1, 4)
+    let skipping = (0..4).fold(skipping, |case, connection| {
+        case.stall(connection)
+            .publish_many(1, 50)
+            .step(&[30])
+            .step(&[12, 40, connection])
+            .publish(1, 4)
     });
     let skipping = (0..4).fold(skipping, Case::read_on);
     let slow = case(NARROW).connect(&[TOPIC]).all([SUBSCRIBE, 0]).stall(0);
@@ -155,35 +160,39 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let sessions = case(NO_PINGS)
         .connect(&[SESSION, SPLIT, SESSION + TAKEOVER])
         .all([SUBSCRIBE, 2])
-        .flood(0, 40, [NAP, 30])
+        .flood(0, 40, [PAUSE, 30])
         .flood(1, 59, [SEND_MANY, 16])
-        .tell(2, &[[ANSWER_LONG, 7], [PUBLISH, 2], [NAP, 200]])
+        .command(2, &[[ANSWER_LONG, 7], [PUBLISH, 2], [PAUSE, 200]])
         .stall(1)
         .flood(1, 59, [ANSWER_LONG, 4])
         .advance(7)
         .read_on(1)
-        .tell(0, &[[CLOSE, 0]])
-        .tell(1, &[[CLOSE_BY_HANDLE, 0]])
-        .tell(2, &[[PANIC, 0]]);
-    let deaf = case(0).connect(&[DEAF, DEAF]).send(0, QUEUED, 7, &[]).send(0, QUEUED, 7, &[]);
-    let deaf =
-        deaf.send(0, QUEUED, 7, &[]).step(&[30]).handle(0, 1, 8).advance(8).send(1, ENGINE, 7, &[]);
+        .command(0, &[[CLOSE, 0]])
+        .command(1, &[[CLOSE_BY_HANDLE, 0]])
+        .command(2, &[[PANIC, 0]]);
+    let silent = case(0).connect(&[SILENT, SILENT]).send(0, QUEUED, 7, &[]).send(0, QUEUED, 7, &[]);
+    let silent = silent.send(0, QUEUED, 7, &[]).step(&[30]).handle(0, 1, 8).advance(8).send(
+        1,
+        ENGINE,
+        7,
+        &[],
+    );
 
     let raw = case(NARROW).connect(&[RAW, RAW + TAKEOVER, TOPIC]).all([SUBSCRIBE, 0]);
     let raw = raw
-        .tell(0, &[[LEAVE_OPEN, 0]])
+        .command(0, &[[LEAVE_OPEN, 0]])
         .publish_many(0, 5)
         .step(&[30])
         .handle(0, 1, 8)
-        .tell(0, &[[PUBLISH, 0], [TELL_MISSED, 0]])
-        .tell(0, &[[LEAVE_OPEN, 0]])
+        .command(0, &[[PUBLISH, 0], [REPORT_MISSED, 0]])
+        .command(0, &[[LEAVE_OPEN, 0]])
         .publish_many(0, 5)
-        .tell(0, &[[TELL_MISSED, 0]])
+        .command(0, &[[REPORT_MISSED, 0]])
         .send(1, FRAGMENTS, 5, &[])
-        .tell(1, &[[PUBLISH, 0], [LEAVE_OPEN, 0]])
+        .command(1, &[[PUBLISH, 0], [LEAVE_OPEN, 0]])
         .publish(0, 2)
         .leave(0, 1)
-        .tell(0, &[[UNSUBSCRIBE, 0], [LEAVE_OPEN, 0]])
+        .command(0, &[[UNSUBSCRIBE, 0], [LEAVE_OPEN, 0]])
         .leave(2, 0);
 
     let ended =
@@ -194,19 +203,20 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let orders = orders
         .handle(8, 1, 0)
         .handle(10, 2, 1)
-        .tell(0, &[[HANDLE_AND_PUBLISH, 0], [PUBLISH, 1], [OWN_HANDLE, 0]])
-        .tell(1, &[[OTHER_HANDLE, 0], [PUBLISH, 1], [PUBLISH, 0]])
+        .command(0, &[[HANDLE_AND_PUBLISH, 0], [PUBLISH, 1], [OWN_HANDLE, 0]])
+        .command(1, &[[OTHER_HANDLE, 0], [PUBLISH, 1], [PUBLISH, 0]])
         .all([HANDLE_AND_PUBLISH, 1])
         .handle(14, 2, 4);
 
     let last = case(0).connect(&[TOPIC, TOPIC, SESSION, RAW]).all([SUBSCRIBE, 0]);
-    let last = (0..4).fold(last, |case, guest| case.tell(guest, &[[PUBLISH, 0], [CLOSE, 0]]));
+    let last =
+        (0..4).fold(last, |case, connection| case.command(connection, &[[PUBLISH, 0], [CLOSE, 0]]));
 
     let panics = (0..6).fold(
         case(PAUSES_SOON + NARROW).connect(&[TOPIC]).all([SUBSCRIBE, 0]),
         |case, place| {
             let case = case
-                .connect(&[ILL + 16 * place])
+                .connect(&[PANICKING + 16 * place])
                 .send(1, ENGINE, 5, &[[ANSWER_LONG, 5]])
                 .publish(0, 3);
             case.leave(0, 1)
@@ -217,11 +227,14 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let rules = (0..12).fold(case(0), |case, rule| {
         case.connect(&[rule]).step(&[15, rule, 0x81, 0xfe, 0, rule]).publish(0, 0)
     });
-    let nonsense = (0..4).fold(rules, |case, what| case.step(&[29, what, b'G', b'E'])).advance(10);
+    let garbage = (0..4).fold(rules, |case, what| case.step(&[29, what, b'G', b'E'])).advance(10);
     let gone =
         case(NARROW).connect(&[TOPIC, SESSION, RAW, ECHO, TOPIC + TAKEOVER]).all([SUBSCRIBE, 0]);
-    let gone = (0..4).fold(gone, |case, guest| {
-        case.stall(guest).send(guest, QUEUED, 7, &[[PUBLISH, 16]]).leave(guest, guest).publish(0, 5)
+    let gone = (0..4).fold(gone, |case, connection| {
+        case.stall(connection)
+            .send(connection, QUEUED, 7, &[[PUBLISH, 16]])
+            .leave(connection, connection)
+            .publish(0, 5)
     });
     let few = case(FEW)
         .step(&[3, 39])
@@ -253,14 +266,14 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("members-that-are-skipped", skipping),
         ("member-that-is-too-slow", slow),
         ("sessions", sessions),
-        ("receiver-dropped-while-paused", deaf),
+        ("receiver-dropped-while-paused", silent),
         ("raw-between-fragments", raw),
         ("handles-of-those-who-have-gone", ended),
         ("handles-beside-topics", orders),
         ("last-words", last),
         ("panics", panics),
         ("decisions", deciding),
-        ("broken-rules", nonsense),
+        ("broken-rules", garbage),
         ("resets-and-half-closes", gone),
         ("over-the-limit", few),
         ("clock-jumps", clock),
