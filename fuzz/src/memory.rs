@@ -11,6 +11,7 @@ pub fn held() -> isize {
 }
 
 /// The most that [`held`] has been since this was last asked.
+#[cfg(feature = "deflate")]
 pub fn take_peak() -> isize {
     PEAK.replace(held())
 }
