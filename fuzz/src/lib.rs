@@ -10,4 +10,6 @@ pub mod handshake;
 pub mod inflate;
 mod memory;
 pub mod message;
+#[cfg(feature = "deflate")]
+pub mod server;
 pub mod utf8;

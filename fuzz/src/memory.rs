@@ -10,8 +10,21 @@ pub fn held() -> isize {
     HELD.get()
 }
 
+/// The most that [`held`] has been since this was last asked.
+#[cfg(feature = "deflate")]
+pub fn take_peak() -> isize {
+    PEAK.replace(held())
+}
+
+fn count(bytes: isize) {
+    let held = HELD.get() + bytes;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
 thread_local! {
     static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -19,15 +32,15 @@ struct Counting;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: `System` does the work; the counter is a thread-local that neither allocates nor is dropped.
+// SAFETY: `System` does the work; the counters are thread-locals that neither allocate nor are dropped.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.set(HELD.get() + layout.size() as isize);
+        count(layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as isize);
+        count(-(layout.size() as isize));
         unsafe { System.dealloc(pointer, layout) }
     }
 }

@@ -236,6 +236,11 @@ impl Server {
         self.0.borrow().worker.counters()
     }
 
+    /// Turns that its worker has taken so far: what work was, for tests that bound it.
+    pub fn turns(&self) -> u64 {
+        self.0.borrow().turns
+    }
+
     /// One number for every byte that has passed, which way, over which connection and when. Two runs of
     /// one scenario have the same.
     pub fn fingerprint(&self) -> u64 {

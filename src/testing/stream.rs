@@ -27,6 +27,12 @@ impl Stream {
         self.act(|caller| caller.unsent.extend(bytes.as_ref()));
     }
 
+    /// Sends bytes as they are, but lets nothing happen yet: they reach the server in the same turn as what
+    /// others send before the next call that does.
+    pub fn queue_bytes(&mut self, bytes: impl AsRef<[u8]>) {
+        self.caller().unsent.extend(bytes.as_ref());
+    }
+
     /// All bytes that have come since this was last asked; none where there are none for now. Of a
     /// [`Client`](super::Client) those that are no whole frame yet.
     #[track_caller]

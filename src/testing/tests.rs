@@ -211,6 +211,20 @@ fn a_stream_carries_bytes_and_tells_of_its_end() {
     assert_eq!(stream.recv_bytes(), b"\x81\x01a");
 }
 
+#[test]
+fn bytes_that_are_queued_by_several_are_served_in_one_turn() {
+    let server = echo();
+    let connect = || server.connect("/echo").unwrap().into_stream();
+    let mut streams = [connect(), connect()];
+    server.advance(Duration::ZERO);
+    let turns = server.turns();
+    streams.iter_mut().for_each(|stream| stream.queue_bytes(b"\x81\x81\0\0\0\0a"));
+    assert_eq!((streams[0].unsent(), server.turns()), (7, turns), "nothing has happened yet");
+    server.advance(Duration::ZERO);
+    assert_eq!((streams[0].unsent(), server.turns()), (0, turns + 1));
+    assert!(streams.iter_mut().all(|stream| stream.recv_bytes() == b"\x81\x01a"));
+}
+
 // ---- the same again ---------------------------------------------------------------------------
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) struct World {
     callers: BTreeMap<u32, Caller>,
     called: u32,
     stirred: Stirred,
+    /// Turns that the worker has taken.
+    pub(super) turns: u64,
     pub(super) seed: u64,
     start: Instant,
     fingerprint: Fingerprint,
@@ -78,8 +80,8 @@ impl World {
             Ok(worker) => worker,
             Err(error) => panic!("the server cannot be: {error}"),
         };
-        let (callers, called, stirred, fingerprint) = Default::default();
-        Self { worker, callers, called, stirred, seed, start, fingerprint }
+        let (callers, called, stirred, turns, fingerprint) = Default::default();
+        Self { worker, callers, called, stirred, turns, seed, start, fingerprint }
     }
 
     /// Time since the beginning, by the clock that is moved by hand.
@@ -166,6 +168,7 @@ impl World {
                  it is only much, advance by less at once",
                 self.elapsed(),
             );
+            self.turns += 1;
             self.worker.turn();
         }
     }
