@@ -61,14 +61,12 @@ fn offers_of_extensions_are_answered_by_the_plain_rules() {
     replay("extensions", chinwag_fuzz::extensions::check);
 }
 
-#[cfg(feature = "deflate")]
 #[test]
 fn servers_keep_their_promises_whatever_is_done_to_them() {
     replay("server", chinwag_fuzz::server::check);
 }
 
 /// Cases that nobody chose, the same each time.
-#[cfg(feature = "deflate")]
 #[test]
 fn servers_keep_their_promises_in_random_cases() {
     for case in 0..100 {
@@ -78,7 +76,6 @@ fn servers_keep_their_promises_in_random_cases() {
 }
 
 /// Up to a thousand bytes that follow from `seed`.
-#[cfg(feature = "deflate")]
 fn random_bytes(seed: u64) -> Vec<u8> {
     let mut state = seed;
     // SplitMix64.
@@ -93,7 +90,6 @@ fn random_bytes(seed: u64) -> Vec<u8> {
 
 /// The committed seeds are those that `fuzz/src/server/seeds.rs` writes. With `WRITE_SEEDS` set they
 /// are written first.
-#[cfg(feature = "deflate")]
 #[test]
 fn seeds_of_the_server_are_those_of_their_generator() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/server");

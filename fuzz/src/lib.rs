@@ -10,6 +10,5 @@ pub mod handshake;
 pub mod inflate;
 mod memory;
 pub mod message;
-#[cfg(feature = "deflate")]
 pub mod server;
 pub mod utf8;

@@ -11,7 +11,6 @@ pub fn held() -> isize {
 }
 
 /// The most that [`held`] has been since this was last asked.
-#[cfg(feature = "deflate")]
 pub fn take_peak() -> isize {
     PEAK.replace(held())
 }

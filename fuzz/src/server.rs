@@ -29,7 +29,7 @@ use super::memory;
 
 /// Whether what one sender posts to the worker's mailbox, by handles and to several topics, has to arrive in
 /// that order. Off: the server delivers publications first, and the last topic's before the first's.
-pub const CHECK_CROSS_ORDER: bool = false;
+pub const CHECK_CROSS_ORDER: bool = true;
 
 /// Whether publications of one turn have to keep to the bound of a backlog, as all else does. Off: the
 /// server looks at the bound between turns.
