@@ -441,7 +441,7 @@ impl<S: Socket> Switchboard<S> {
     // ---- tasks ---------------------------------------------------------------------------------
 
     fn run_tasks(&mut self) {
-        self.context.tasks.run();
+        self.context.tasks.run(|| true);
         let panics = self.context.tasks.take_panics();
         if panics > 0 {
             self.context.counters.panics.add(panics);
@@ -461,7 +461,7 @@ impl<S: Socket> Switchboard<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        self.context.tasks.expire();
+        self.context.tasks.expire(|| true);
         while let Some((tick, keys)) = self.context.timers.pop(now) {
             for &key in &keys {
                 // An entry that another one has overtaken is stale.
