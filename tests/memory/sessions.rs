@@ -1,14 +1,27 @@
 //! Sessions: what their handlers see, and what their peers see of them.
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use chinwag::{
-    CloseCause, CloseCode, CloseReason, Opcode, RawSession, Server, Session,
-    session::{interval, sleep},
+    CloseCause, CloseCode, CloseReason, Opcode, Peer, RawSession, SendError, Server, Session,
+    session::{self, Sender, interval, sleep, timeout},
     testing,
 };
 
-use crate::{SECOND, answers, support::masked};
+use crate::{
+    SECOND, answers,
+    support::{frames, masked},
+};
 
 #[test]
 fn the_first_cause_of_the_end_is_known_and_the_handler_goes_on() {
@@ -157,5 +170,499 @@ fn many_messages_in_one_read_are_all_received() {
         client.send_bytes(&wire);
         server.advance(SECOND);
         (0..COUNT).for_each(|number| assert_eq!(client.recv_text(), number.to_string(), "{path}"));
+    }
+}
+
+// ---- time --------------------------------------------------------------------------------------
+
+/// A server with one session for each path, without deadlines of its own.
+fn serve<R>(handler: impl Fn(Session) -> R + Send + Sync + 'static) -> testing::Server
+where
+    R: Future<Output = session::Result> + 'static,
+{
+    testing::Server::new(Server::builder().websocket("/", handler).ping_period(None))
+}
+
+#[test]
+fn waiting_for_no_time_gives_the_others_their_turn() {
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |session: Session| {
+        let tell = tell.clone();
+        async move {
+            for name in ["a", "b"] {
+                let tell = tell.clone();
+                let task = session.spawn(async move {
+                    for round in 0..3 {
+                        tell.send((name, round)).unwrap();
+                        sleep(Duration::ZERO).await;
+                    }
+                    for round in 3..6 {
+                        tell.send((name, round)).unwrap();
+                        timeout(Duration::ZERO, pending::<()>()).await.unwrap_err();
+                    }
+                });
+                task.detach();
+            }
+            session.ended().await;
+            Ok(())
+        }
+    });
+    let _client = server.connect("/").unwrap();
+    let rounds = (0..6).flat_map(|round| [("a", round), ("b", round)]);
+    assert!(told.try_iter().eq(rounds));
+    assert_eq!(server.elapsed(), Duration::ZERO, "no time has passed");
+}
+
+#[test]
+fn ticks_that_nobody_waited_for_are_left_out_and_the_phase_is_kept() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |session: Session| {
+        let tell = tell.clone();
+        async move {
+            let (period, pauses) = match session.request().query("kind").as_deref() {
+                Some("late") => (Duration::from_millis(1), [100 * DAY, Duration::ZERO]),
+                _ => (SECOND, [SECOND * 7 / 2, 2 * SECOND]),
+            };
+            let mut ticks = interval(period);
+            let start = session.ask(|peer| peer.now()).await?;
+            for pause in pauses {
+                for _ in 0..3 {
+                    ticks.tick().await;
+                    let now = session.ask(|peer| peer.now()).await?;
+                    tell.send((now - start).as_millis()).unwrap();
+                }
+                sleep(pause + Duration::from_micros(100)).await;
+            }
+            Ok(())
+        }
+    });
+    let _client = server.connect("/").unwrap();
+    server.advance(20 * SECOND);
+    // Behind a pause one tick is late, and the next ones are not.
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1_000, 2_000, 5_500, 6_000, 7_000]);
+    let _client = server.connect("/?kind=late").unwrap();
+    server.advance(101 * DAY);
+    let late = DAY.as_millis() * 100 + 2;
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [0, 1, 2, late, late + 1, late + 2]);
+}
+
+#[test]
+fn every_duration_may_be_waited_for() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |session: Session| {
+        let tell = tell.clone();
+        async move {
+            assert_eq!(timeout(Duration::MAX, async { 7 }).await, Ok(7));
+            session.spawn(sleep(Duration::MAX)).detach();
+            for power in 0..64 {
+                for count in [(1 << power) - 1, 1 << power, u64::MAX >> power] {
+                    session.spawn(sleep(Duration::from_secs(count))).detach();
+                    session.spawn(sleep(Duration::from_millis(count))).detach();
+                    let mut ticks = interval(Duration::from_secs(count).max(YEAR));
+                    let ticking = async move {
+                        loop {
+                            ticks.tick().await;
+                        }
+                    };
+                    session.spawn(ticking).detach();
+                }
+            }
+            let mut ticks = interval(Duration::MAX);
+            for count in 0..2 {
+                ticks.tick().await;
+                tell.send(count).unwrap();
+            }
+            Ok(())
+        }
+    });
+    let _client = server.connect("/").unwrap();
+    server.advance(100 * YEAR - SECOND);
+    assert_eq!(told.try_iter().count(), 1);
+    server.advance(SECOND);
+    assert_eq!(told.try_iter().count(), 1, "a hundred years are the longest period");
+    assert_eq!(server.counters().panics.get(), 0);
+}
+
+// ---- who is polled -----------------------------------------------------------------------------
+
+/// `future`, with its polls counted.
+fn counted<F: Future>(
+    polls: &Arc<AtomicUsize>,
+    future: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    let (polls, mut future) = (Arc::clone(polls), Box::pin(future));
+    poll_fn(move |context| {
+        polls.fetch_add(1, Relaxed);
+        future.as_mut().poll(context)
+    })
+}
+
+#[test]
+fn who_waits_for_the_end_is_not_polled_for_what_is_sent() {
+    let polls: [Arc<AtomicUsize>; 3] = Default::default();
+    let counts = polls.clone();
+    let server = serve(move |mut session: Session| {
+        let [ends, asks, sends] = counts.clone();
+        async move {
+            let sender = session.clone();
+            let waits = sender.clone();
+            let ended = async move { drop(waits.ended().await) };
+            sender.spawn(counted(&ends, ended)).detach();
+            let asking = sender.clone();
+            let asked = async move {
+                for _ in 0..10 {
+                    asking.ask(|_| ()).await.unwrap();
+                }
+            };
+            sender.spawn(counted(&asks, asked)).detach();
+            let sent = async {
+                while let Some(message) = session.recv().await {
+                    sender.send(message).await.unwrap();
+                }
+            };
+            counted(&sends, sent).await;
+            Ok(())
+        }
+    });
+    let mut client = server.connect("/").unwrap();
+    for number in 0..1_000 {
+        client.send(number.to_string());
+        assert_eq!(client.recv_text(), number.to_string());
+    }
+    let count = |at: usize| polls[at].load(Relaxed);
+    assert_eq!([count(0), count(1), count(2)], [1, 11, 1_001]);
+    client.close(CloseCode::NORMAL, "");
+    assert_eq!([count(0), count(1), count(2)], [2, 11, 1_002]);
+}
+
+#[test]
+fn senders_are_woken_as_there_is_room_for_them() {
+    const SENDERS: usize = 300;
+    let polls = Arc::<AtomicUsize>::default();
+    let counts = Arc::clone(&polls);
+    let server = serve(move |mut session: Session| {
+        let polls = Arc::clone(&counts);
+        async move {
+            session.recv().await;
+            for number in 0..SENDERS {
+                let sender = session.clone();
+                let sends = async move {
+                    let message = [&number.to_be_bytes()[..], &[0; 16 << 10]].concat();
+                    sender.send(message).await.unwrap();
+                };
+                session.spawn(counted(&polls, sends)).detach();
+                // Every other one is followed by one that waits, and then neither sends nor goes away.
+                if number % 2 == 0 {
+                    let sender = session.clone();
+                    let holds = async move {
+                        let mut sends = pin!(sender.send(vec![0; 64 << 10]));
+                        let begun = poll_fn(|context| Poll::Ready(sends.as_mut().poll(context)));
+                        if begun.await.is_pending() {
+                            pending::<()>().await;
+                        }
+                    };
+                    session.spawn(holds).detach();
+                }
+            }
+            session.ended().await;
+            Ok(())
+        }
+    });
+    let mut client = server.connect("/").unwrap();
+    client.stop_reading();
+    client.send("go");
+    assert!(polls.load(Relaxed) >= SENDERS);
+    client.read_on();
+    let mut numbers = Vec::new();
+    while let Some(message) = client.try_recv() {
+        if message.as_bytes().len() < 64 << 10 {
+            numbers.push(usize::from_be_bytes(message.as_bytes()[..8].try_into().unwrap()));
+        }
+    }
+    numbers.sort();
+    assert!(numbers.into_iter().eq(0..SENDERS), "all have come");
+    let polls = polls.load(Relaxed);
+    assert!(polls <= 2 * SENDERS, "{polls} polls of {SENDERS} senders");
+}
+
+#[test]
+fn a_send_waits_while_its_peer_is_slow_and_goes_on_afterwards() {
+    let sent = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&sent);
+    let server = serve(move |mut session: Session| {
+        let count = Arc::clone(&count);
+        async move {
+            session.recv().await;
+            for number in 0..1_000u32 {
+                session.send([&number.to_be_bytes()[..], &[0; 10_000]].concat()).await?;
+                count.fetch_add(1, Relaxed);
+            }
+            // Sent, then closed: nothing is lost.
+            Ok(session.send("the last").await?)
+        }
+    });
+    let mut client = server.connect("/").unwrap();
+    client.stop_reading();
+    client.send("go");
+    let first = sent.load(Relaxed);
+    assert!((10..100).contains(&first), "{first} messages fit");
+    client.read_some(20_000);
+    assert!(sent.load(Relaxed) < 100, "it has hardly any room");
+    client.read_on();
+    for number in 0..1_000u32 {
+        assert_eq!(client.recv_binary()[..4], number.to_be_bytes());
+    }
+    assert_eq!(client.recv_text(), "the last");
+    assert_eq!((client.recv_close().code, server.counters().slow.get()), (CloseCode::NORMAL, 0));
+}
+
+#[test]
+fn what_is_sent_behind_a_close_from_elsewhere_is_dropped() {
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |mut session: Session| {
+        let tell = tell.clone();
+        async move {
+            let is_full = session.request().query("is_full").is_some();
+            session.recv().await;
+            if is_full {
+                while timeout(Duration::ZERO, session.send(vec![0; 50_000])).await.is_ok() {}
+            }
+            let sender = session.clone();
+            let tell_late = tell.clone();
+            let sends = async move {
+                // This one waits where it is full.
+                let sent = sender.send("at the same time").await;
+                tell_late.send(("waiting", sent)).unwrap();
+            };
+            session.handle().close(CloseCode(4001), "from elsewhere").unwrap();
+            if is_full {
+                session.spawn(sends).detach();
+            }
+            sleep(Duration::ZERO).await;
+            if !is_full {
+                tell.send(("first", session.send("crosses").await)).unwrap();
+            }
+            sleep(Duration::ZERO).await;
+            tell.send(("next", session.send("late").await)).unwrap();
+            tell.send(("asks", session.ask(|_| ()).await)).unwrap();
+            session.ended().await;
+            Ok(())
+        }
+    });
+    let mut client = server.connect("/").unwrap();
+    client.ignore_close();
+    client.send("go");
+    assert_eq!(client.recv_close().code, CloseCode(4001));
+    let not_open = Err(SendError::NotOpen);
+    let late = [("next", not_open), ("asks", not_open)];
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [&[("first", Ok(()))][..], &late].concat());
+
+    let mut client = server.connect("/?is_full=1").unwrap();
+    client.stop_reading();
+    client.send("go");
+    server.advance(Duration::from_secs(6));
+    assert!(told.try_iter().any(|told| told == ("waiting", not_open)), "it waits no more");
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn an_ask_that_is_pending_at_the_end_is_told_so() {
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |mut session: Session| {
+        let tell = tell.clone();
+        async move {
+            session.recv().await;
+            loop {
+                // More rounds than one message gets, so that some are left when the Close comes.
+                let asked = session.ask(|_| ()).await;
+                tell.send(asked).unwrap();
+                asked?;
+            }
+        }
+    });
+    let client = server.connect("/").unwrap();
+    let wire = [masked(0x81, b"go"), masked(0x88, b"\x03\xe8")].concat();
+    assert_eq!(answers(client, wire), [(0x88, b"\x03\xe8".to_vec())]);
+    let asked: Vec<_> = told.try_iter().collect();
+    assert!(asked.len() > 10);
+    assert_eq!(asked.last(), Some(&Err(SendError::NotOpen)));
+    assert_eq!(asked.iter().filter(|asked| asked.is_err()).count(), 1);
+}
+
+#[test]
+fn a_call_that_orders_another_keeps_nobody_waiting() {
+    fn again(sender: Sender, count: Arc<AtomicUsize>) -> impl FnOnce(&mut Peer<'_>) {
+        move |_| {
+            count.fetch_add(1, Relaxed);
+            let next = again(sender.clone(), Arc::clone(&count));
+            if count.load(Relaxed) < 1_000 {
+                let mut asks = Box::pin(async move { sender.ask(next).await });
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(asks.as_mut().poll(&mut context).is_pending());
+            }
+        }
+    }
+    let count = Arc::<AtomicUsize>::default();
+    let counts = Arc::clone(&count);
+    let server = serve(move |mut session: Session| {
+        let count = Arc::clone(&counts);
+        async move {
+            while let Some(message) = session.recv().await {
+                if message.as_bytes() == b"again" {
+                    session.ask(again(session.clone(), Arc::clone(&count))).await?;
+                } else {
+                    session.send(count.load(Relaxed).to_string()).await?;
+                }
+            }
+            Ok(())
+        }
+    });
+    let [mut one, mut other] = ["/", "/"].map(|path| server.connect(path).unwrap());
+    one.send_bytes([masked(0x81, b"again"), masked(0x81, b"how many?")].concat());
+    let so_far: usize = one.recv_text().parse().unwrap();
+    assert!(so_far < 100, "{so_far} within one turn");
+    other.send("how many?");
+    assert_eq!(other.recv_text(), "1000");
+}
+
+// ---- the end -----------------------------------------------------------------------------------
+
+#[test]
+fn a_handler_has_ten_seconds_after_the_end() {
+    let alive = Arc::new(());
+    let inside = Arc::clone(&alive);
+    let server = serve(move |session: Session| {
+        let inside = Arc::clone(&inside);
+        async move {
+            session.ended().await;
+            sleep(Duration::MAX).await;
+            drop(inside);
+            Ok(())
+        }
+    });
+    let client = server.connect("/").unwrap();
+    server.advance(100 * SECOND);
+    drop(client);
+    server.advance(10 * SECOND - Duration::from_millis(1));
+    assert_eq!(Arc::strong_count(&alive), 3);
+    server.advance(Duration::from_millis(1));
+    assert_eq!((Arc::strong_count(&alive), server.counters().panics.get()), (2, 0));
+}
+
+#[test]
+fn whatever_becomes_of_a_receiver_its_peer_is_read() {
+    /// What the handler does once it has been sent too much, or before.
+    async fn handle(session: Session) -> session::Result {
+        let way = session.request().param("way").unwrap().to_owned();
+        let (sender, mut receiver) = session.split();
+        if way == "first" {
+            drop(receiver);
+            return keep(sender).await;
+        }
+        receiver.recv().await;
+        if way == "full" {
+            while timeout(Duration::ZERO, sender.send(vec![0; 50_000])).await.is_ok() {}
+        }
+        sleep(SECOND).await;
+        let later = sender.clone();
+        match &*way {
+            "asked" => sender.ask(|_| drop(receiver)).await?,
+            "elsewhere" => sender.spawn(async { drop(receiver) }).detach(),
+            "cancelled" => drop(sender.spawn(async {
+                let _receiver = receiver;
+                pending().await
+            })),
+            "moved" | "alone" => {
+                if way == "alone" {
+                    drop(receiver);
+                } else {
+                    let holds = async move {
+                        let _receiver = receiver;
+                        pending().await
+                    };
+                    sender.spawn(holds).detach();
+                }
+                later.spawn(async { drop(keep(sender).await) }).detach();
+                // The handler ends, and with it the connection.
+                return Ok(());
+            }
+            _ => drop(receiver),
+        }
+        keep(sender).await
+    }
+
+    async fn keep(sender: Sender) -> session::Result {
+        sender.ended().await;
+        Ok(())
+    }
+
+    let server =
+        testing::Server::new(Server::builder().websocket("/{way}", handle).ping_period(None));
+    for way in ["first", "dropped", "full", "asked", "elsewhere", "cancelled", "moved", "alone"] {
+        let mut client = server.connect(&format!("/{way}")).unwrap();
+        if way == "full" {
+            client.stop_reading();
+        }
+        for _ in 0..50 {
+            client.send(vec![0; 32 << 10]);
+        }
+        assert_eq!(client.unsent() > 0, way != "first", "{way}: reading is paused");
+        server.advance(SECOND);
+        client.read_on();
+        assert_eq!(client.unsent(), 0, "{way}: all is read");
+        if matches!(way, "moved" | "alone") {
+            assert_eq!(client.recv_close().code, CloseCode::NORMAL, "{way}");
+        } else {
+            client.ping(b"there?");
+            while client.try_recv().is_some() {}
+            client.close(CloseCode(4000), "done");
+            let end: Vec<_> = std::iter::from_fn(|| client.recv_frame()).collect();
+            let end: Vec<_> = end.iter().map(|frame| frame.header.opcode).collect();
+            assert!(end.ends_with(&[Opcode::Close]), "{way}: {end:?}");
+            assert_eq!(client.close_reason().unwrap().code, CloseCode(4000), "{way}");
+        }
+        assert_eq!(server.connections(), 0, "{way}");
+    }
+    server.advance(10 * SECOND);
+    server.stop();
+    server.advance(5 * SECOND);
+    assert!(server.has_stopped(), "who waits for ever is dropped");
+    assert_eq!(server.counters().panics.get(), 0);
+}
+
+#[test]
+fn pings_and_a_close_that_no_receiver_of_raw_mode_takes_are_answered() {
+    let builder = Server::builder().websocket_raw("/{when}", |session: RawSession| async move {
+        let when = session.request().param("when").unwrap().to_owned();
+        let (sender, mut receiver) = session.split();
+        if when == "late" {
+            sleep(SECOND).await;
+        }
+        if when == "between" {
+            receiver.recv().await;
+        }
+        drop(receiver);
+        sender.ended().await;
+        Ok(())
+    });
+    let server = testing::Server::new(builder);
+    let wire = [
+        masked(0x01, b"a"),
+        masked(0x89, b"ping"),
+        masked(0x80, &[b'b'; 100]),
+        masked(0x8a, b"pong"),
+        masked(0x88, b"\x0f\xa0bye"),
+    ];
+    for when in ["first", "between", "late"] {
+        let mut stream = server.connect(&format!("/{when}")).unwrap().into_stream();
+        stream.send_bytes(wire.concat());
+        server.advance(SECOND);
+        let expected = [(0x8a, b"ping".to_vec()), (0x88, b"\x0f\xa0bye".to_vec())];
+        // Behind the peer's Close only ours may go out.
+        let expected = &expected[usize::from(when == "late")..];
+        assert_eq!(frames(&stream.recv_bytes()), expected, "{when}");
+        assert!(stream.has_ended(), "{when}");
     }
 }
