@@ -1,19 +1,24 @@
 //! Sessions: what their handlers see, and what their peers see of them.
 
 use std::{
-    future::{pending, poll_fn},
-    pin::pin,
+    fmt,
+    future::{Ready, pending, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    ptr::null,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, RawWakerVTable, Wake, Waker},
     time::Duration,
 };
 
 use chinwag::{
-    CloseCause, CloseCode, CloseReason, Opcode, Peer, RawSession, SendError, Server, Session,
+    CloseCause, CloseCode, CloseReason, Message, Opcode, Peer, RawSession, SendError, Server,
+    Session,
+    convert::{ConvertError, Decode, Encode},
     session::{self, Sender, interval, sleep, timeout},
     testing,
 };
@@ -665,4 +670,325 @@ fn pings_and_a_close_that_no_receiver_of_raw_mode_takes_are_answered() {
         assert_eq!(frames(&stream.recv_bytes()), expected, "{when}");
         assert!(stream.has_ended(), "{when}");
     }
+}
+
+// ---- panics ------------------------------------------------------------------------------------
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("as asked, in drop");
+    }
+}
+
+/// Panics when it is woken.
+struct BadWaker;
+
+impl Wake for BadWaker {
+    fn wake(self: Arc<Self>) {
+        panic!("as asked, in a waker");
+    }
+}
+
+/// Panics when its last clone is dropped.
+struct Fragile(Bomb);
+
+impl Wake for Fragile {
+    fn wake(self: Arc<Self>) {
+        std::mem::forget(self);
+    }
+}
+
+fn poll_with(waker: Waker, future: Pin<&mut impl Future>) {
+    assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
+}
+
+/// An error that panics where it is told to.
+#[derive(Debug)]
+struct BadError(&'static str);
+
+impl fmt::Display for BadError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        assert_ne!(self.0, "display");
+        Ok(())
+    }
+}
+
+impl std::error::Error for BadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        assert_ne!(self.0, "source");
+        None
+    }
+}
+
+impl Drop for BadError {
+    fn drop(&mut self) {
+        assert_ne!(self.0, "drop");
+    }
+}
+
+/// A converter that panics.
+struct BadConverter;
+
+impl<T> Encode<T> for BadConverter {
+    fn encode(&self, _: &T) -> Result<Message<'static>, ConvertError> {
+        panic!("as asked, in a converter")
+    }
+}
+
+impl<T> Decode<T> for BadConverter {
+    fn decode(&self, _: &Message<'_>) -> Result<T, ConvertError> {
+        panic!("as asked, in a converter")
+    }
+}
+
+/// What an application may do wrong, once it has received "go".
+async fn goes_wrong(how: &str, mut session: Session) -> session::Result {
+    let fragile = || Waker::from(Arc::new(Fragile(Bomb)));
+    let bad = || Waker::from(Arc::new(BadWaker));
+    match how {
+        "message" => {
+            panic!("as asked")
+        }
+        "local" => {
+            let _bomb = Bomb;
+            return Ok(());
+        }
+        "display" | "source" | "drop" => {
+            let kinds = ["display", "source", "drop"];
+            let kind = kinds.into_iter().find(|&kind| kind == how).unwrap();
+            return Err(BadError(kind).into());
+        }
+        "call" => {
+            let asked = session.ask(|_| panic!("as asked, in a call")).await;
+            assert_eq!(asked, Err::<(), _>(SendError::NotOpen));
+        }
+        "call that holds" => {
+            let bomb = Bomb;
+            let call = move |_: &mut Peer<'_>| {
+                let _bomb = bomb;
+            };
+            session.ask(call).await.ok();
+        }
+        "value" => {
+            // Nobody takes it any more.
+            let mut asks = Box::pin(session.ask(|_| Bomb));
+            poll_with(Waker::noop().clone(), asks.as_mut());
+            drop(asks);
+        }
+        "call dropped at the end" => {
+            // More rounds than one message gets: the next call is left when the Close comes.
+            for _ in 0..16 {
+                session.ask(|_| ()).await?;
+            }
+            let bomb = Bomb;
+            let call = move |_: &mut Peer<'_>| drop(bomb);
+            session.ask(call).await.ok();
+        }
+        "encode" => {
+            session.send_with(&BadConverter, &7).await.ok();
+        }
+        "decode" => {
+            session.recv_with::<u8>(&BadConverter).await;
+        }
+        "task" => {
+            session.spawn(async { panic!("as asked, in a task") }).detach();
+        }
+        "task dropped" => {
+            let bomb = Bomb;
+            let holds = async move {
+                let _bomb = bomb;
+                pending().await
+            };
+            drop(session.spawn(holds));
+        }
+        "ten seconds" => {
+            session.ended().await;
+            let _bomb = Bomb;
+            pending::<()>().await;
+        }
+        "alarm" => {
+            let mut sleeps = pin!(sleep(SECOND / 100));
+            poll_with(bad(), sleeps.as_mut());
+            session.recv().await;
+        }
+        "alarm's waker" => {
+            let mut sleeps = pin!(sleep(SECOND));
+            poll_with(fragile(), sleeps.as_mut());
+            poll_with(Waker::noop().clone(), sleeps.as_mut());
+        }
+        "recv" => {
+            let mut receives = Box::pin(session.recv());
+            poll_with(bad(), receives.as_mut());
+            drop(receives);
+            session.ended().await;
+        }
+        "recv at the end" => {
+            let mut receives = Box::pin(session.recv());
+            poll_with(bad(), receives.as_mut());
+            drop(receives);
+            pending::<()>().await;
+        }
+        "receiver's waker" => {
+            let mut receives = Box::pin(session.recv());
+            poll_with(fragile(), receives.as_mut());
+            drop(receives);
+            let (sender, receiver) = session.split();
+            drop(receiver);
+            sender.ended().await;
+            return Ok(());
+        }
+        "ended" => {
+            let sender = session.clone();
+            let mut ended = pin!(sender.ended());
+            poll_with(bad(), ended.as_mut());
+            while session.recv().await.is_some() {}
+        }
+        "ended's waker" => {
+            let mut ended = Box::pin(session.ended());
+            poll_with(fragile(), ended.as_mut());
+            drop(ended);
+        }
+        "ask" => {
+            let sender = session.clone();
+            let mut asks = pin!(sender.ask(|_| ()));
+            poll_with(bad(), asks.as_mut());
+            session.recv().await;
+        }
+        "send" => {
+            while timeout(Duration::ZERO, session.send(vec![0; 50_000])).await.is_ok() {}
+            let mut sends = pin!(session.send("waits"));
+            poll_with(bad(), sends.as_mut());
+            session.ended().await;
+        }
+        _ => unreachable!("{how}"),
+    }
+    session.ended().await;
+    Ok(())
+}
+
+#[test]
+fn every_panic_of_a_session_ends_one_connection_at_most() {
+    let (ended, is_told) = (CloseCode::NORMAL, CloseCode::INTERNAL_ERROR);
+    let ways = [
+        ("message", is_told),
+        ("local", is_told),
+        ("display", is_told),
+        ("source", is_told),
+        ("drop", is_told),
+        ("call", is_told),
+        ("call that holds", is_told),
+        ("value", is_told),
+        ("call dropped at the end", ended),
+        ("encode", is_told),
+        ("decode", is_told),
+        ("task", ended),
+        ("task dropped", ended),
+        ("ten seconds", ended),
+        ("alarm", ended),
+        ("alarm's waker", ended),
+        ("recv", is_told),
+        ("recv at the end", ended),
+        ("receiver's waker", is_told),
+        ("ended", ended),
+        ("ended's waker", ended),
+        ("ask", is_told),
+        ("send", is_told),
+    ];
+    let builder = Server::builder()
+        .ping_period(None)
+        .websocket("/", |mut session: Session| async move {
+            let how = session.request().query("how").unwrap_or_default().into_owned();
+            while let Some(message) = session.recv().await {
+                if !how.is_empty() {
+                    return goes_wrong(&how, session).await;
+                }
+                session.send(message).await?;
+            }
+            Ok(())
+        })
+        .websocket("/handler", |_: Session| -> Ready<session::Result> { panic!("as asked") });
+    let server = testing::Server::new(builder);
+    let mut other = server.connect("/").unwrap();
+    let mut panics = 0;
+    let mut is_well = |name: &str| {
+        panics += 1;
+        assert_eq!(server.counters().panics.get(), panics, "{name}");
+        other.send(name);
+        assert_eq!(other.recv_text(), name);
+        assert_eq!(server.connections(), 1, "{name}: it is gone");
+    };
+    let mut client = server.connect("/handler").unwrap();
+    assert_eq!(client.recv_close().code, CloseCode::INTERNAL_ERROR);
+    is_well("handler");
+    for (name, code) in ways {
+        let query = name.replace(' ', "%20").replace('\'', "%27");
+        let mut client = server.connect(&format!("/?how={query}")).unwrap();
+        if name == "send" {
+            client.stop_reading();
+        }
+        if name == "call dropped at the end" {
+            client.send_bytes([masked(0x81, b"go"), masked(0x88, b"\x03\xe8")].concat());
+        } else {
+            client.send("go");
+        }
+        server.advance(SECOND);
+        client.read_on();
+        if client.is_open() && !name.ends_with("at the end") {
+            client.send("and on");
+            server.advance(SECOND);
+        }
+        if client.is_open() {
+            assert_eq!(code, CloseCode::NORMAL, "{name}");
+            client.close(CloseCode::NORMAL, "");
+        }
+        while client.try_recv().is_some() {}
+        assert_eq!(client.close_reason().unwrap().code, code, "{name}");
+        server.advance(10 * SECOND);
+        is_well(name);
+    }
+    server.stop();
+    server.advance(5 * SECOND);
+    assert!(server.has_stopped());
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_cloned_breaks_nothing() {
+    static VTABLE: RawWakerVTable =
+        RawWakerVTable::new(|_| panic!("as asked, in a clone"), |_| (), |_| (), |_| ());
+
+    fn panics(future: impl Future) {
+        // SAFETY: no function of the table does anything with the data.
+        let waker = unsafe { Waker::new(null(), &VTABLE) };
+        let mut future = Box::pin(future);
+        let poll = || future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        assert!(catch_unwind(AssertUnwindSafe(poll)).is_err());
+    }
+
+    let server = serve(|mut session: Session| async move {
+        session.recv().await;
+        panics(session.recv());
+        panics(session.ended());
+        panics(session.ask(|_| ()));
+        panics(sleep(SECOND));
+        let mut sleeps = Box::pin(sleep(SECOND));
+        poll_with(Waker::noop().clone(), sleeps.as_mut());
+        panics(sleeps);
+        while timeout(Duration::ZERO, session.send(vec![0; 50_000])).await.is_ok() {}
+        panics(session.send("waits"));
+        session.send("well").await?;
+        session.recv().await;
+        Ok(())
+    });
+    let mut client = server.connect("/").unwrap();
+    client.stop_reading();
+    client.send("go");
+    server.advance(2 * SECOND);
+    client.read_on();
+    while client.recv().unwrap().as_bytes() != b"well" {}
+    client.send("well");
+    assert_eq!(client.recv_close().code, CloseCode::NORMAL);
+    assert_eq!(server.counters().panics.get(), 0);
 }
