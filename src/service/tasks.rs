@@ -243,13 +243,13 @@ impl Tasks {
         self.poll(task);
     }
 
-    /// Does something, and polls at once the task that it has woken or started last. Not to be called
-    /// from a task.
+    /// Does something, and polls at once the task that it has woken or started. Where there are several,
+    /// they wait for their turn in their order. Not to be called from a task.
     pub fn run_woken_by<T>(&self, wake: impl FnOnce() -> T) -> T {
         let before = self.0.woken.borrow().len();
         let done = wake();
         let mut woken = self.0.woken.borrow_mut();
-        let task = if woken.len() > before { woken.pop_back() } else { None };
+        let task = if woken.len() == before + 1 { woken.pop_back() } else { None };
         drop(woken);
         if let Some(task) = task {
             self.poll_listed(task);
