@@ -358,8 +358,8 @@ fn senders_go_on_in_their_order_as_there_is_room_for_them() {
                     sender.send(message).await.unwrap();
                 };
                 session.spawn(counted(&polls, sends)).detach();
-                // Every other one is followed by one that waits, and then neither sends nor goes away.
-                if number % 2 == 0 {
+                // Every other one is followed by two that wait, and then neither send nor go away.
+                for _ in 0..number % 2 * 2 {
                     let sender = session.clone();
                     let holds = async move {
                         let mut sends = pin!(sender.send(vec![0; 64 << 10]));
@@ -420,6 +420,38 @@ fn a_send_waits_while_its_peer_is_slow_and_goes_on_afterwards() {
     }
     assert_eq!(client.recv_text(), "the last");
     assert_eq!((client.recv_close().code, server.counters().slow.get()), (CloseCode::NORMAL, 0));
+}
+
+#[test]
+fn a_peer_is_not_read_on_for_what_is_sent_to_it() {
+    let server = serve(|mut session: Session| async move {
+        let mut ticks = interval(SECOND);
+        for _ in 0..5 {
+            ticks.tick().await;
+            session.send("tick").await?;
+            session.ask(|_| ()).await?;
+        }
+        ticks.tick().await;
+        let mut count = 0;
+        while session.recv().await.is_some() {
+            count += 1;
+            if count == 50 {
+                session.send("all").await?;
+            }
+        }
+        Ok(())
+    });
+    let mut client = server.connect("/").unwrap();
+    for _ in 0..50 {
+        client.send(vec![0; 32 << 10]);
+    }
+    let unsent = client.unsent();
+    assert!(unsent > 0, "reading is paused");
+    for _ in 0..5 {
+        assert_eq!((client.recv_text(), client.unsent()), ("tick".to_owned(), unsent));
+        server.advance(SECOND);
+    }
+    assert_eq!((client.recv_text(), client.unsent()), ("all".to_owned(), 0));
 }
 
 #[test]
