@@ -455,6 +455,30 @@ fn a_peer_is_not_read_on_for_what_is_sent_to_it() {
 }
 
 #[test]
+fn frames_of_raw_mode_wait_with_their_peer_too() {
+    let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
+        sleep(SECOND).await;
+        while let Some(frame) = session.recv().await {
+            if frame.header.opcode == Opcode::Close {
+                return session.close(CloseCode::NORMAL, "").await;
+            }
+        }
+        Ok(())
+    });
+    let server = testing::Server::new(builder);
+    let mut client = server.connect("/").unwrap();
+    for _ in 0..50 {
+        client.send(vec![0; 32 << 10]);
+    }
+    // What the connection holds, what was read in one go, and no more.
+    assert!(client.unsent() > 50 * (32 << 10) - (512 << 10), "{}", client.unsent());
+    server.advance(SECOND);
+    assert_eq!(client.unsent(), 0);
+    client.close(CloseCode::NORMAL, "");
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
 fn what_is_sent_behind_a_close_from_elsewhere_is_dropped() {
     let (tell, told) = mpsc::channel();
     let server = serve(move |mut session: Session| {
