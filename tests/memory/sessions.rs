@@ -479,6 +479,37 @@ fn frames_of_raw_mode_wait_with_their_peer_too() {
 }
 
 #[test]
+fn what_is_ordered_between_two_turns_is_bounded() {
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |session: Session| {
+        let tell = tell.clone();
+        async move {
+            // Each message counts with what it costs in memory on top of its payload.
+            for len in [0, 1, 10_000, 64 << 10, 100_000] {
+                let mut count = 0;
+                loop {
+                    let mut sends = pin!(session.send(vec![0; len]));
+                    if poll_fn(|context| Poll::Ready(sends.as_mut().poll(context)))
+                        .await
+                        .is_pending()
+                    {
+                        break;
+                    }
+                    count += 1;
+                }
+                tell.send((len, count)).unwrap();
+                sleep(SECOND).await;
+            }
+            Ok(())
+        }
+    });
+    let _client = server.connect("/").unwrap();
+    server.advance(10 * SECOND);
+    let expected = [(0, 103), (1, 103), (10_000, 7), (64 << 10, 1), (100_000, 1)];
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn what_is_sent_behind_a_close_from_elsewhere_is_dropped() {
     let (tell, told) = mpsc::channel();
     let server = serve(move |mut session: Session| {
