@@ -803,7 +803,11 @@ mod tests {
         let _entered = tasks.enter();
         let (task, trace) = traced(&tasks);
         tasks.spawn(async {}).cancel_at(tasks.now() + Duration::from_secs(10));
+        let ends = tasks.spawn(async {});
+        assert!(task.is_running() && ends.is_running());
         tasks.run(|| true);
+        assert!(task.is_running() && !ends.is_running());
+        ends.cancel_at(tasks.now() + Duration::from_secs(10));
         assert_eq!(tasks.next_deadline(), None);
         // What is past is due now.
         let past = tasks.now();

@@ -479,13 +479,27 @@ fn frames_of_raw_mode_wait_with_their_peer_too() {
 }
 
 #[test]
+fn a_session_and_its_sides_are_named_by_their_connection() {
+    let (tell, told) = mpsc::channel();
+    let server = serve(move |session: Session| {
+        let whole = format!("{session:?}");
+        let (sender, receiver) = session.split();
+        tell.send([whole, format!("{sender:?}"), format!("{receiver:?}")]).unwrap();
+        async move { Ok(()) }
+    });
+    let id = server.connect("/").unwrap().id();
+    let names = ["Session", "Sender", "Receiver"].map(|side| format!("{side}({id:?})"));
+    assert_eq!(told.try_recv(), Ok(names));
+}
+
+#[test]
 fn what_is_ordered_between_two_turns_is_bounded() {
     let (tell, told) = mpsc::channel();
     let server = serve(move |session: Session| {
         let tell = tell.clone();
         async move {
             // Each message counts with what it costs in memory on top of its payload.
-            for len in [0, 1, 10_000, 64 << 10, 100_000] {
+            for len in [0, 1, 10_000, (64 << 10) - 640, (64 << 10) - 641, 100_000] {
                 let mut count = 0;
                 loop {
                     let mut sends = pin!(session.send(vec![0; len]));
@@ -505,7 +519,7 @@ fn what_is_ordered_between_two_turns_is_bounded() {
     });
     let _client = server.connect("/").unwrap();
     server.advance(10 * SECOND);
-    let expected = [(0, 103), (1, 103), (10_000, 7), (64 << 10, 1), (100_000, 1)];
+    let expected = [(0, 103), (1, 103), (10_000, 7), (64_896, 1), (64_895, 2), (100_000, 1)];
     assert_eq!(told.try_iter().collect::<Vec<_>>(), expected);
 }
 
