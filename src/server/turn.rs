@@ -65,10 +65,11 @@ const MAIL: Allowance = Allowance { units: 10 << 20, time: Duration::from_millis
 const TIME: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
 const FAN_OUT: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
 
-/// Units of work that a delivery, a command and a timer count for.
+/// Units of work that a delivery, a command, a timer and a poll of a task count for.
 const DELIVERY: u64 = 2_048;
 const COMMAND: u64 = 1_024;
 const TIMER: u64 = 2_048;
+const TASK: u64 = 2_048;
 
 /// Units of work after which the clock is looked at.
 const LOOK: u64 = 256 << 10;
@@ -143,7 +144,7 @@ struct Budget {
 }
 
 impl Budget {
-    fn new(allowance: Allowance, clock: Option<fn() -> Instant>, context: &mut Context) -> Self {
+    fn new(allowance: Allowance, clock: Option<fn() -> Instant>, context: &Context) -> Self {
         let work = context.work();
         let Allowance { units, time } = allowance;
         Self { until: work + units, look: work + LOOK, clock, time, ends: None }
@@ -151,7 +152,7 @@ impl Budget {
 
     /// Whether there is nothing left.
     #[inline]
-    fn is_used_up(&mut self, context: &mut Context) -> bool {
+    fn is_used_up(&mut self, context: &Context) -> bool {
         let work = context.work();
         if work < self.look {
             return work >= self.until;
@@ -323,10 +324,10 @@ impl<S: Socket> Reactor<S> {
 
     /// Serves the connections that have input: each that is light once, then the heavy ones in turn.
     fn serve(&mut self) {
-        let mut budget = Budget::new(LIGHT, self.clock, &mut self.context);
+        let mut budget = Budget::new(LIGHT, self.clock, &self.context);
         while let Some(key) = self.context.light.pop_front() {
             self.serve_one(key, LIGHT_SHARE);
-            if budget.is_used_up(&mut self.context) {
+            if budget.is_used_up(&self.context) {
                 break;
             }
         }
@@ -335,10 +336,10 @@ impl<S: Socket> Reactor<S> {
         }
         // While deliveries are behind, those who publish more wait: one is served, so that all get on.
         let is_behind = self.context.topics.is_waiting();
-        let mut budget = Budget::new(HEAVY, self.clock, &mut self.context);
+        let mut budget = Budget::new(HEAVY, self.clock, &self.context);
         while let Some(key) = self.context.heavy.pop_front() {
             self.serve_one(key, HEAVY_SHARE);
-            if is_behind || budget.is_used_up(&mut self.context) {
+            if is_behind || budget.is_used_up(&self.context) {
                 break;
             }
         }
@@ -554,7 +555,7 @@ impl<S: Socket> Reactor<S> {
         if self.context.mail.is_empty() && self.context.mailbox.is_empty() {
             return;
         }
-        let mut budget = Budget::new(MAIL, self.clock, &mut self.context);
+        let mut budget = Budget::new(MAIL, self.clock, &self.context);
         while let Some((number, mail)) = self.context.next_mail() {
             let size = mail.size();
             match mail {
@@ -575,7 +576,7 @@ impl<S: Socket> Reactor<S> {
             self.context.worked_off = number;
             self.release_held();
             self.context.spend(COMMAND);
-            if budget.is_used_up(&mut self.context) {
+            if budget.is_used_up(&self.context) {
                 break;
             }
         }
@@ -644,7 +645,15 @@ impl<S: Socket> Reactor<S> {
     // ---- tasks ---------------------------------------------------------------------------------
 
     fn run_tasks(&mut self) {
-        self.context.tasks.run();
+        let Self { context, clock, .. } = self;
+        if context.tasks.has_work() {
+            let mut budget = Budget::new(TIME, *clock, context);
+            let tasks = context.tasks.clone();
+            tasks.run(|| {
+                context.spend(TASK);
+                !budget.is_used_up(context)
+            });
+        }
         let panics = self.context.tasks.take_panics();
         if panics > 0 {
             self.context.counters.panics.add(panics);
@@ -666,7 +675,15 @@ impl<S: Socket> Reactor<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        self.context.tasks.expire();
+        let Self { context, clock, .. } = self;
+        if context.tasks.next_deadline().is_some_and(|next| next <= now) {
+            let mut budget = Budget::new(TIME, *clock, context);
+            let tasks = context.tasks.clone();
+            tasks.expire(|| {
+                context.spend(TASK);
+                !budget.is_used_up(context)
+            });
+        }
         self.expire_peers();
         for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
             job.next = now + job.period.min(LONGEST);
@@ -686,7 +703,7 @@ impl<S: Socket> Reactor<S> {
             return;
         }
         let now = self.context.now;
-        let mut budget = Budget::new(TIME, self.clock, &mut self.context);
+        let mut budget = Budget::new(TIME, self.clock, &self.context);
         while let Some((tick, mut keys)) = self.context.timers.pop(now) {
             while let Some(key) = keys.pop() {
                 // An entry that another one has overtaken is stale.
@@ -698,7 +715,7 @@ impl<S: Socket> Reactor<S> {
                     self.context.spend(TIMER);
                     self.flush_early();
                 }
-                if budget.is_used_up(&mut self.context) {
+                if budget.is_used_up(&self.context) {
                     self.context.timers.put_back(tick, keys);
                     return;
                 }
@@ -830,7 +847,7 @@ impl<S: Socket> Reactor<S> {
     }
 
     fn deliver(&mut self) {
-        let mut budget = Budget::new(FAN_OUT, self.clock, &mut self.context);
+        let mut budget = Budget::new(FAN_OUT, self.clock, &self.context);
         while let Some(mut delivery) = self.context.topics.next_delivery() {
             let mut is_used_up = false;
             while !is_used_up && let Some((key, received)) = delivery.next_member() {
@@ -841,7 +858,7 @@ impl<S: Socket> Reactor<S> {
                     }
                 });
                 self.context.spend(DELIVERY);
-                is_used_up = budget.is_used_up(&mut self.context);
+                is_used_up = budget.is_used_up(&self.context);
             }
             let (items, bytes) = self.context.topics.put_back(delivery);
             self.context.mailbox.done(items, bytes);
@@ -887,6 +904,7 @@ impl<S> Drop for Reactor<S> {
             guard(|| drop(peer)).ok();
         }
         self.context.tasks.clear();
+        self.context.counters.panics.add(self.context.tasks.take_panics());
         for job in self.jobs.drain(..) {
             guard(|| drop(job)).ok();
         }

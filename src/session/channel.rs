@@ -5,17 +5,19 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::VecDeque,
-    future, iter,
+    collections::{BTreeMap, VecDeque},
+    future,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
+
+use log::Level;
 
 use crate::{
     protocol::{
         close::{CloseCode, CloseReason},
         error::SendError,
-        frame::Frame,
+        frame::{Frame, Opcode},
         message::Message,
     },
     service::{OwnedRequest, Peer, PeerHandle, Request, TaskId, Tasks},
@@ -51,6 +53,14 @@ pub trait Incoming: Sized + 'static {
     }
 
     fn payload_len(&self) -> usize;
+
+    /// What the peer is owed for it, where nobody receives it.
+    fn into_reply(self) -> Option<Self> {
+        None
+    }
+
+    /// Sends what [`into_reply`](Self::into_reply) has given.
+    fn reply(self, _: &mut Peer<'_>) {}
 }
 
 impl Incoming for Message<'static> {
@@ -71,6 +81,20 @@ impl Incoming for Frame<'static> {
     fn payload_len(&self) -> usize {
         self.payload.len()
     }
+
+    /// §5.5.1, §5.5.2: a Close is answered with the peer's own code and reason, a Ping with its payload.
+    fn into_reply(mut self) -> Option<Self> {
+        self.header.opcode = match self.header.opcode {
+            Opcode::Close => Opcode::Close,
+            Opcode::Ping => Opcode::Pong,
+            Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => return None,
+        };
+        Some(self)
+    }
+
+    fn reply(self, peer: &mut Peer<'_>) {
+        peer.send_frame(self).ok();
+    }
 }
 
 /// One session's mail, both ways.
@@ -86,10 +110,10 @@ pub(super) struct Channel<U> {
     ordered: Cell<usize>,
     /// Who waits for what comes.
     receiver: Cell<Option<Receiver>>,
-    /// Those that wait for room or for the end, by their number.
-    waiting: RefCell<Vec<(u64, Waker)>>,
-    /// The number of the next one to wait.
-    next_waiter: Cell<u64>,
+    /// Those that wait until there is room for their order.
+    senders: Waiting,
+    /// Those that wait for the end.
+    enders: Waiting,
     reason: OnceCell<Box<CloseReason>>,
     /// The peer takes nothing for now.
     is_full: Cell<bool>,
@@ -137,8 +161,8 @@ impl<U: Unit> Channel<U> {
             orders: RefCell::default(),
             ordered: Cell::default(),
             receiver: Cell::default(),
-            waiting: RefCell::default(),
-            next_waiter: Cell::default(),
+            senders: Waiting::default(),
+            enders: Waiting::default(),
             reason: OnceCell::new(),
             is_full: Cell::default(),
             is_called: Cell::default(),
@@ -188,13 +212,22 @@ impl<U: Unit> Channel<U> {
         self.is_paused.get() && self.unread.get() <= MAX_UNREAD / 2
     }
 
+    /// Nobody receives any more. What the peer sends from now on is read and dropped; in raw mode its Pings
+    /// and its Close are answered here, as nobody else can.
     pub(super) fn stop_receiving(&self) {
         self.is_deaf.set(true);
         self.unread.set(0);
-        drop(self.incoming.take());
+        let mut incoming = self.incoming.take();
+        while let Some(unit) = incoming.pop_front() {
+            if let Some(reply) = unit.into_reply() {
+                self.push(Order::Call(Box::new(move |peer| reply.reply(peer))));
+            }
+        }
         if self.is_paused.get() {
             self.call();
         }
+        let receiver = self.receiver.take();
+        self.guard(|| drop(receiver));
     }
 
     /// Leaves an order, once there is room.
@@ -204,12 +237,17 @@ impl<U: Unit> Channel<U> {
             if self.is_closing.get() || self.reason.get().is_some() {
                 return Poll::Ready(Err(SendError::NotOpen));
             }
-            if self.is_full.get() || self.ordered.get() >= MAX_ORDERED {
-                return waiter.get_or_insert_with(|| self.waiter()).wait(context);
+            if !self.has_room() {
+                let len = order.as_ref().map_or(0, Order::len);
+                return waiter.get_or_insert_with(|| self.waiter(&self.senders, len)).wait(context);
             }
             self.push(order.take().expect("a future is not polled behind its end"));
             Poll::Ready(Ok(()))
         })
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_full.get() && self.ordered.get() < MAX_ORDERED
     }
 
     /// Orders a call of the connection, and waits for what it gives.
@@ -217,14 +255,20 @@ impl<U: Unit> Channel<U> {
         &self,
         call: impl FnOnce(&mut Peer<'_>) -> T + 'static,
     ) -> Result<T, SendError> {
-        let answer = Rc::<Cell<Option<T>>>::default();
-        let tell = Rc::clone(&answer);
-        self.order(Order::Call(Box::new(move |peer| tell.set(Some(call(peer)))))).await?;
-        let waiter = self.waiter();
-        future::poll_fn(|context| match answer.take() {
-            Some(answer) => Poll::Ready(Ok(answer)),
-            None if self.reason.get().is_some() => Poll::Ready(Err(SendError::NotOpen)),
-            None => waiter.wait(context),
+        let result = Rc::<Asked<T>>::default();
+        let asking = Asking { result: Rc::clone(&result), tasks: self.tasks.clone() };
+        let call = move |peer: &mut Peer<'_>| {
+            asking.result.value.set(Some(call(peer)));
+            asking.wake();
+        };
+        self.order(Order::Call(Box::new(call))).await?;
+        future::poll_fn(|context| match result.value.take() {
+            Some(value) => Poll::Ready(Ok(value)),
+            None if result.is_over.get() => Poll::Ready(Err(SendError::NotOpen)),
+            None => {
+                result.waker.set(Some(context.waker().clone()));
+                Poll::Pending
+            }
         })
         .await
     }
@@ -241,7 +285,7 @@ impl<U: Unit> Channel<U> {
 
     /// Waits for the end.
     pub(super) async fn ended(&self) -> &CloseReason {
-        let waiter = self.waiter();
+        let waiter = self.waiter(&self.enders, 0);
         future::poll_fn(|context| match self.close_reason() {
             Some(reason) => Poll::Ready(reason),
             None => waiter.wait(context),
@@ -249,10 +293,30 @@ impl<U: Unit> Channel<U> {
         .await
     }
 
-    fn waiter(&self) -> Waiter<'_> {
-        let number = self.next_waiter.get();
-        self.next_waiter.set(number + 1);
-        Waiter { waiting: &self.waiting, number }
+    fn waiter<'c>(&'c self, among: &'c Waiting, len: usize) -> Waiter<'c> {
+        let number = among.next.get();
+        among.next.set(number + 1);
+        Waiter { among, number, len, tasks: &self.tasks }
+    }
+
+    /// Calls the application; a panic of its closes the connection with 1011, and gives `None`.
+    fn guard<T>(&self, call: impl FnOnce() -> T) -> Option<T> {
+        let done = self.tasks.guard(call).ok();
+        if done.is_none() {
+            self.fail(Level::Error, "code of the application panicked");
+        }
+        done
+    }
+
+    /// Orders a Close with 1011 as the application has failed, and says in the log why.
+    #[cold]
+    pub(super) fn fail(&self, level: Level, why: &str) {
+        let (addr, path) = (self.request().addr(), self.request().path());
+        // The logger is the application's too.
+        self.tasks
+            .guard(|| log::log!(level, "the session of {addr} at {path:?} fails: {why}"))
+            .ok();
+        self.close(CloseCode::INTERNAL_ERROR, "internal error");
     }
 
     #[inline]
@@ -273,7 +337,7 @@ impl<U: Unit> Channel<U> {
     /// Something came from the peer.
     pub(super) fn receive(&self, unit: U, peer: &mut Peer<'_>) {
         if self.is_deaf.get() {
-            return;
+            return unit.into_reply().map_or((), |reply| reply.reply(peer));
         }
         self.unread.set(self.unread.get() + unit.payload_len() + OVERHEAD);
         self.incoming.borrow_mut().push_back(unit);
@@ -282,7 +346,8 @@ impl<U: Unit> Channel<U> {
         match self.receiver.take() {
             Some(Receiver::Task(task)) => self.run(|| self.tasks.poll_now(task), peer),
             Some(Receiver::Waker(waker)) => {
-                self.run(|| self.tasks.run_woken_by(|| waker.wake()), peer);
+                let wake = || self.guard(|| waker.wake());
+                self.run(|| self.tasks.run_woken_by(wake), peer);
             }
             None => {}
         }
@@ -299,15 +364,10 @@ impl<U: Unit> Channel<U> {
         let mut rounds = 0;
         while rounds < MAX_ROUNDS && self.wants_call() {
             rounds += 1;
-            let somebody_waits = !self.waiting.borrow().is_empty();
-            if somebody_waits {
-                self.tasks.run_woken_by(|| self.obey(peer));
-            } else {
-                self.obey(peer);
-            }
+            self.tasks.run_woken_by(|| self.obey(peer));
         }
         self.is_called.set(was_called);
-        if rounds == MAX_ROUNDS && self.wants_call() {
+        if rounds == MAX_ROUNDS && self.wants_call() || self.has_room_for_senders() {
             self.call();
         }
         done
@@ -323,80 +383,180 @@ impl<U: Unit> Channel<U> {
         self.obey(peer);
     }
 
-    /// Carries out what was ordered.
+    /// Carries out what was ordered before this call.
     fn obey(&self, peer: &mut Peer<'_>) {
         if self.is_to_resume() {
             self.is_paused.set(false);
             peer.resume_reading();
         }
-        let next = || self.orders.borrow_mut().pop_front();
-        for order in iter::from_fn(next) {
+        let count = self.orders.borrow().len();
+        for _ in 0..count {
+            let Some(order) = self.orders.borrow_mut().pop_front() else { break };
+            self.ordered.set(self.ordered.get() - order.len());
             match order {
                 // It fails only where somebody else has closed the connection: senders learn of that now.
                 Order::Send(message) => {
                     let is_sent = peer.send(message).is_ok();
                     self.is_closing.set(self.is_closing.get() || !is_sent);
                 }
-                Order::Call(call) => call(peer),
+                Order::Call(call) => {
+                    self.guard(|| call(peer));
+                }
             }
         }
-        self.ordered.set(0);
         self.is_full.set(peer.is_full());
-        self.wake_waiting();
+        if !self.senders.is_empty() {
+            self.wake_senders();
+        }
     }
 
     /// The connection has ended.
     pub(super) fn end(&self, reason: &CloseReason) {
         self.reason.get_or_init(|| reason.clone().into());
-        self.orders.take();
-        self.wake_waiting();
+        self.drop_orders();
+        self.wake_all(&self.senders);
+        self.wake_all(&self.enders);
         match self.receiver.take() {
             Some(Receiver::Task(task)) => self.tasks.wake(task),
-            Some(Receiver::Waker(waker)) => waker.wake(),
+            Some(Receiver::Waker(waker)) => {
+                self.guard(|| waker.wake());
+            }
             None => {}
         }
     }
 
-    #[inline]
-    fn wake_waiting(&self) {
-        if !self.waiting.borrow().is_empty() {
-            self.wake_all();
+    /// Wakes those who wait for room, in their order: as many as there is room for, or all of them where
+    /// nothing can be sent any more.
+    #[cold]
+    fn wake_senders(&self) {
+        if self.is_closing.get() {
+            return self.wake_all(&self.senders);
+        }
+        let mut promised = self.ordered.get();
+        while !self.is_full.get()
+            && promised < MAX_ORDERED
+            && let Some((waker, len)) = self.senders.pop_first()
+        {
+            promised += len;
+            self.guard(|| waker.wake());
+        }
+        // One that was woken may leave its place unused. Then it is the next ones' turn.
+        if self.has_room_for_senders() {
+            self.call();
         }
     }
 
+    fn has_room_for_senders(&self) -> bool {
+        !self.senders.is_empty() && self.has_room()
+    }
+
     #[cold]
-    fn wake_all(&self) {
-        self.waiting.take().into_iter().for_each(|(_, waker)| waker.wake());
+    fn wake_all(&self, waiting: &Waiting) {
+        for (waker, _) in waiting.wakers.take().into_values() {
+            self.guard(|| waker.wake());
+        }
+    }
+
+    fn drop_orders(&self) {
+        let mut orders = self.orders.take();
+        while let Some(order) = orders.pop_front() {
+            self.guard(|| drop(order));
+        }
     }
 }
 
-/// Somebody who may come to wait for room or for the end; once this is dropped, they do not.
+impl<U> Drop for Channel<U> {
+    fn drop(&mut self) {
+        let receiver = self.receiver.take();
+        self.tasks.guard(|| drop(receiver)).ok();
+        let mut orders = self.orders.take();
+        while let Some(order) = orders.pop_front() {
+            self.tasks.guard(|| drop(order)).ok();
+        }
+    }
+}
+
+/// What an [ask](Channel::ask) waits for.
+struct Asked<T> {
+    value: Cell<Option<T>>,
+    /// The call was made, or never will be.
+    is_over: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl<T> Default for Asked<T> {
+    fn default() -> Self {
+        Self { value: Cell::new(None), is_over: Cell::default(), waker: Cell::default() }
+    }
+}
+
+/// The side of an [ask](Channel::ask) that is with its order. Whatever becomes of that, who has asked is
+/// woken.
+struct Asking<T> {
+    result: Rc<Asked<T>>,
+    tasks: Tasks,
+}
+
+impl<T> Asking<T> {
+    fn wake(&self) {
+        self.result.is_over.set(true);
+        if let Some(waker) = self.result.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Asking<T> {
+    fn drop(&mut self) {
+        self.tasks.guard(|| self.wake()).ok();
+    }
+}
+
+/// Those who wait for one thing, in the order in which they began to: what wakes them, and the length of
+/// their order.
+#[derive(Default)]
+struct Waiting {
+    wakers: RefCell<BTreeMap<u64, (Waker, usize)>>,
+    /// The number of the next one to wait.
+    next: Cell<u64>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.wakers.borrow().is_empty()
+    }
+
+    fn pop_first(&self) -> Option<(Waker, usize)> {
+        self.wakers.borrow_mut().pop_first().map(|(_, waiting)| waiting)
+    }
+}
+
+/// Somebody who may come to wait; once this is dropped, they do not.
 struct Waiter<'c> {
-    waiting: &'c RefCell<Vec<(u64, Waker)>>,
+    among: &'c Waiting,
     number: u64,
+    len: usize,
+    tasks: &'c Tasks,
 }
 
 impl Waiter<'_> {
     fn wait<T>(&self, context: &Context<'_>) -> Poll<T> {
-        let before = self.leave();
-        let waker = before.filter(|waker| waker.will_wake(context.waker()));
-        let waker = waker.unwrap_or_else(|| context.waker().clone());
-        self.waiting.borrow_mut().push((self.number, waker));
+        let wakers = &self.among.wakers;
+        let is_known = |(waker, _): &(Waker, usize)| waker.will_wake(context.waker());
+        if !wakers.borrow().get(&self.number).is_some_and(is_known) {
+            // A waker may do anything when it is cloned, and at its end.
+            let waiting = (context.waker().clone(), self.len);
+            let before = wakers.borrow_mut().insert(self.number, waiting);
+            drop(before);
+        }
         Poll::Pending
-    }
-
-    /// What was to wake them, where they wait.
-    fn leave(&self) -> Option<Waker> {
-        let mut waiting = self.waiting.borrow_mut();
-        let at = waiting.iter().position(|&(number, _)| number == self.number)?;
-        Some(waiting.swap_remove(at).1)
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        // What a waker's own end does, it does behind the borrow.
-        drop(self.leave());
+        let waiting = self.among.wakers.borrow_mut().remove(&self.number);
+        self.tasks.guard(|| drop(waiting)).ok();
     }
 }
 
@@ -415,6 +575,10 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     fn is_empty(&self) -> bool {
         self.first.is_none() && self.rest.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
     }
 
     fn push_back(&mut self, value: T) {

@@ -32,7 +32,8 @@
 //!
 //! What the peer sends and the handler does not receive waits: 64 KiB of messages at most, each counted
 //! with 640 bytes on top, then the socket isn't read any more. What the handler sends waits too while the
-//! peer takes nothing: [`send`](Sender::send) returns once there is room again.
+//! peer takes nothing: [`send`](Sender::send) returns once there is room again. Several senders that wait
+//! go on in the order in which they began to wait, where they are polled once they are woken.
 
 mod channel;
 mod convert;
@@ -79,7 +80,8 @@ pub struct Sender<U: Unit = Message<'static>> {
     channel: Rc<Channel<U>>,
 }
 
-/// What a session receives. What comes once this is dropped is not kept.
+/// What a session receives. What comes once this is dropped is read and not kept; the peer's Pings and its
+/// Close are answered then in raw mode too.
 pub struct Receiver<U: Unit = Message<'static>> {
     channel: Rc<Channel<U>>,
 }
@@ -246,7 +248,7 @@ impl<U: Unit> Sender<U> {
     }
 
     /// Starts a task beside the handler, on the same thread. It ends when what is given is dropped,
-    /// unless that is [detached](Task::detach).
+    /// unless that is [detached](Task::detach). A panic of its ends this task alone.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) -> Task {
         self.channel.tasks().spawn(future)
     }

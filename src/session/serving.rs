@@ -1,6 +1,8 @@
 //! The service behind a session: starts its task, feeds it, and carries out what it orders.
 
-use std::{mem, rc::Rc, sync::Arc, time::Duration};
+use std::{mem, rc::Rc, sync::Arc, thread, time::Duration};
+
+use log::Level;
 
 use super::{
     Result, Session,
@@ -65,12 +67,17 @@ where
     fn opened(&mut self, peer: &mut Peer<'_>) {
         let Stage::Waiting(request) = mem::replace(&mut self.stage, Stage::Ended) else { return };
         let channel = Rc::new(Channel::new(peer, request));
-        let ending = Ending(Rc::clone(&channel));
-        let running = (self.handler)(Session::new(Rc::clone(&channel)));
+        let (handler, ending) = (Arc::clone(&self.handler), Ending(Rc::clone(&channel)));
+        let session = Session::new(Rc::clone(&channel));
         let tasks = peer.tasks();
-        let start = || tasks.spawn(async move { ending.end(running.await) });
-        let task = channel.run(|| tasks.run_woken_by(start), peer);
-        self.stage = Stage::Running(channel, task);
+        let start = || {
+            let task = tasks.spawn(async move {
+                let result = handler(session).await;
+                ending.end(result);
+            });
+            self.stage = Stage::Running(Rc::clone(&channel), task);
+        };
+        channel.run(|| tasks.run_woken_by(start), peer);
     }
 
     fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
@@ -92,7 +99,9 @@ where
     fn closed(&mut self, reason: &CloseReason) {
         if let Stage::Running(channel, task) = mem::replace(&mut self.stage, Stage::Ended) {
             channel.end(reason);
-            task.cancel_at(channel.tasks().now() + AFTER_THE_END);
+            // Where the clock ends before, it is time now.
+            let now = channel.tasks().now();
+            task.cancel_at(now.checked_add(AFTER_THE_END).unwrap_or(now));
         }
     }
 }
@@ -102,18 +111,28 @@ struct Ending<U: Unit>(Rc<Channel<U>>);
 
 impl<U: Unit> Ending<U> {
     fn end(self, result: Result) {
-        match result {
-            Ok(()) => self.0.close(CloseCode::NORMAL, ""),
+        let tasks = self.0.tasks();
+        let Err(error) = result else { return self.0.close(CloseCode::NORMAL, "") };
+        // What the error does is the application's work, each step of it.
+        if tasks.guard(|| error.is(&SendError::NotOpen)) == Ok(true) {
             // The peer was the first.
-            Err(error) if error.is(&SendError::NotOpen) => self.0.close(CloseCode::NORMAL, ""),
-            Err(error) => log::warn!("the session of {}: {error}", self.0.request().addr()),
+            self.0.close(CloseCode::NORMAL, "");
+        } else {
+            let text = tasks.guard(|| error.to_string());
+            let text = text.as_deref().unwrap_or("its error panicked when it was displayed");
+            self.0.fail(Level::Warn, text);
         }
+        tasks.guard(|| drop(error)).ok();
     }
 }
 
 impl<U: Unit> Drop for Ending<U> {
-    /// After an error or a panic; otherwise there was a Close already.
+    /// After a panic, or where the handler was dropped; otherwise there was a Close already.
     fn drop(&mut self) {
-        self.0.close(CloseCode::INTERNAL_ERROR, "internal error");
+        if thread::panicking() {
+            self.0.fail(Level::Error, "its handler panicked");
+        } else {
+            self.0.close(CloseCode::INTERNAL_ERROR, "internal error");
+        }
     }
 }
