@@ -40,17 +40,24 @@ pub(super) struct Call<'a, S> {
 pub(super) struct Pending {
     pub(super) start: usize,
     pub(super) position: Position,
+    /// It is sent by a command, whose place among the posts has come.
+    is_command: bool,
 }
 
 impl Pending {
     pub(super) fn new(context: &Context) -> Self {
-        Self { start: context.output.len(), position: Position::NOW }
+        Self { start: context.output.len(), position: Position::NOW, is_command: false }
+    }
+
+    /// What follows is sent by a command.
+    pub(super) fn for_command(&mut self) {
+        self.is_command = true;
     }
 
     /// Something is about to be sent: it stays behind what was posted by this thread before, and what
     /// was sent before that doesn't.
     pub(super) fn follow<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
-        let position = link.position(context);
+        let position = if self.is_command { Position::NOW } else { link.position(context) };
         if position != self.position {
             self.leave(link, context);
             self.position = position;
@@ -246,7 +253,12 @@ impl<S: Socket> Outgoing for Call<'_, S> {
         let posted = self.context.mailbox.posted();
         if self.link.is_posted_to() && self.link.connection.state() == State::Open {
             self.pending.leave(self.link, self.context);
-            if posted > self.context.worked_off && !self.link.connection.is_sending_fragments() {
+            if self.pending.is_command {
+                // Nothing follows a Close, so it stays behind what is held.
+                self.pending.position = self.link.output.last_held().unwrap_or(Position::NOW);
+            } else if posted > self.context.worked_off
+                && !self.link.connection.is_sending_fragments()
+            {
                 self.pending.position = Position { after: posted, limit: posted };
             } else {
                 self.link.deliver_published(self.context);

@@ -94,8 +94,17 @@ impl Output {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.held.is_empty())
     }
 
-    fn last_held(&self) -> Option<Position> {
+    /// The position of what was held last.
+    pub(super) fn last_held(&self) -> Option<Position> {
         self.backlog.as_ref()?.last_held()
+    }
+
+    /// Drops what is held, as a Close has left before it.
+    pub(super) fn drop_held(&mut self) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.held.clear();
+            backlog.held_bytes = 0;
+        }
     }
 
     /// Whether so much waits that the peer is not read from.

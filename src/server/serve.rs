@@ -131,6 +131,12 @@ impl<'a, S: Socket> Serving<'a, S> {
         }
     }
 
+    /// What is sent from now on is sent by a command.
+    pub(super) fn for_command(mut self) -> Self {
+        self.pending.for_command();
+        self
+    }
+
     /// Does something to the connection as its application could.
     pub(super) fn call_link<T>(&mut self, call: impl FnOnce(&mut Call<'_, S>) -> T) -> T {
         let Self { link, context, pending, .. } = self;

@@ -608,7 +608,7 @@ impl<S: Socket> Reactor<S> {
             };
             // What its poster published before goes out before it.
             peer.link.deliver_published(context);
-            let mut serving = Serving::new(peer, context);
+            let mut serving = Serving::new(peer, context).for_command();
             done = serving.call_link(|call| match command {
                 Command::Send(message) => call.send(message).is_ok(),
                 Command::Ping(payload) => call.ping(&payload).is_ok(),
@@ -743,6 +743,9 @@ impl<S: Socket> Reactor<S> {
                 let output = &mut self.context.output;
                 let start = output.len();
                 peer.link.connection.handle_timeout(now, output);
+                if peer.link.connection.state() != State::Open {
+                    peer.link.output.drop_held();
+                }
                 peer.link.leave(start, Position::NOW, &mut self.context);
                 peer.link.arm(&mut self.context);
                 // A Pong brings the next Ping closer than the end of the wait for it may be.
