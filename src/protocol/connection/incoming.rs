@@ -59,7 +59,6 @@ impl Connection {
         if incoming.is_none_or(|incoming| incoming.header_len == 0) {
             check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
         }
-        let is_amid = incoming.is_some();
         let Some((header, header_len)) = self.receive_header::<EXTENDED>(input, now)? else {
             return Ok(None);
         };
@@ -82,10 +81,26 @@ impl Connection {
         }
         let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
         *input = rest;
-        let event = self.receive_whole(header, frame, header_len, now, pool, output)?;
-        if is_amid {
-            self.forget_incoming();
+        if self.incoming.is_some() {
+            return self.receive_amid(header, frame, header_len, now, pool, output);
         }
+        self.receive_whole(header, frame, header_len, now, pool, output)
+    }
+
+    /// [`receive_whole`](Self::receive_whole) where something was unfinished before. Out of line, as most
+    /// frames stand alone.
+    #[inline(never)]
+    fn receive_amid<'i>(
+        &mut self,
+        header: Header,
+        frame: &'i mut [u8],
+        header_len: usize,
+        now: Instant,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Event<'i>>, ProtocolError> {
+        let event = self.receive_whole(header, frame, header_len, now, pool, output)?;
+        self.forget_incoming();
         Ok(event)
     }
 
