@@ -65,7 +65,7 @@ impl Incoming for Message<'static> {
 
 impl Incoming for Frame<'static> {
     fn from_frame(frame: Frame<'_>) -> Option<Self> {
-        Some(Frame { header: frame.header, payload: frame.payload.into_owned() })
+        Some(frame.into_owned())
     }
 
     fn payload_len(&self) -> usize {

@@ -104,7 +104,7 @@ fn a_receiver_that_is_gone_keeps_nobody_waiting() {
     }
     assert_eq!(client.unsent(), 0, "all is read, and dropped");
     client.close(CloseCode::NORMAL, "done");
-    assert_eq!(client.recv_frame().unwrap().header.opcode, Opcode::Close);
+    assert_eq!(client.recv_frame().unwrap().opcode, Opcode::Close);
     assert_eq!((client.recv_frame(), server.connections()), (None, 0));
 }
 
@@ -112,8 +112,8 @@ fn a_receiver_that_is_gone_keeps_nobody_waiting() {
 fn a_raw_session_answers_by_itself() {
     let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
         while let Some(mut frame) = session.recv().await {
-            match frame.header.opcode {
-                Opcode::Ping => frame.header.opcode = Opcode::Pong,
+            match frame.opcode {
+                Opcode::Ping => frame.opcode = Opcode::Pong,
                 Opcode::Close => return session.close(CloseCode::NORMAL, "seen").await,
                 Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => {}
             }

@@ -127,7 +127,7 @@ impl Connection {
             let message = whole_message(header.opcode, key, frame, header_len)?;
             return Ok(Some(match mode {
                 Mode::Messages => Event::Message(message),
-                Mode::Raw => Event::Frame(Frame { header, payload: message.into_payload() }),
+                Mode::Raw => Event::Frame(Frame::of(&header, message.into_payload())),
             }));
         }
 
@@ -221,7 +221,7 @@ impl Connection {
                 if header.opcode == Opcode::Close {
                     self.receive_close(decode_close(&payload)?, now);
                 }
-                Ok(Some(Event::Frame(Frame { header, payload })))
+                Ok(Some(Event::Frame(Frame::of(&header, payload))))
             }
         }
     }
@@ -295,8 +295,7 @@ fn check_order(first: u8, unfinished: bool) -> Result<(), ProtocolError> {
 
 /// A frame of a compressed message as it goes up in raw mode: as if it had not been compressed.
 pub(super) fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
-    let header = Header { rsv: Rsv::NONE, payload_len: payload.len() as u64, ..header };
-    Event::Frame(Frame { header, payload })
+    Event::Frame(Frame { rsv: Rsv::NONE, ..Frame::of(&header, payload) })
 }
 
 impl Incoming {
@@ -491,6 +490,6 @@ impl Incoming {
         if let Some(message) = self.message.take_if(|_| header.fin) {
             message.finish_text()?;
         }
-        Ok(Some(Event::Frame(Frame { header, payload })))
+        Ok(Some(Event::Frame(Frame::of(&header, payload))))
     }
 }

@@ -569,7 +569,7 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        let Header { fin, rsv, opcode, .. } = frame.header;
+        let &Frame { fin, rsv, opcode, .. } = frame;
         if self.settings.mode != Mode::Raw || rsv != Rsv::NONE {
             return Err(SendError::IllegalFrame);
         }

@@ -11,7 +11,7 @@ use crate::{
     protocol::{
         Role,
         extension::deflate::{self, Agreed, Compressor, Deflate},
-        frame::{Header, HeaderRules, Opcode},
+        frame::{Header, HeaderRules, Opcode, Rsv},
     },
     server::{context::tests::context, topics::Hear},
     service::{Publication, TopicDeflate},
@@ -36,10 +36,10 @@ impl Inflated {
         let rules = HeaderRules { role: Role::Client, max_payload: 1 << 20, rsv: deflate::RSV };
         while !wire.is_empty() {
             let (header, len) = Header::decode(wire, &rules).unwrap().expect("a whole header");
-            assert_eq!((header.fin, header.opcode), (true, Opcode::Text));
+            assert_eq!((header.fin(), header.opcode()), (true, Opcode::Text));
             let payload;
-            (payload, wire) = wire[len..].split_at(header.payload_len as usize);
-            let text = match header.rsv {
+            (payload, wire) = wire[len..].split_at(header.payload_len() as usize);
+            let text = match header.rsv() {
                 deflate::RSV => self.inflate(payload),
                 _ => payload.to_vec(),
             };
@@ -93,18 +93,17 @@ impl Person {
     /// Something for this one alone, as `Connection::send` has it.
     fn tell(&mut self, text: &str) {
         let mut payload = text.as_bytes().to_vec();
-        let mut header = Header::new(Opcode::Text, 0);
+        let mut rsv = Rsv::NONE;
         if let Some(agreed) = self.peer.agreed
             && self.hearing.ear().cohort().is_none()
         {
             payload.clear();
             Compressor::new(agreed.server_window_bits, &Deflate::default())
                 .compress(text.as_bytes(), &mut payload);
-            header.rsv = deflate::RSV;
+            rsv = deflate::RSV;
         }
-        header.payload_len = payload.len() as u64;
         let mut wire = Vec::new();
-        header.append_to(&mut wire);
+        Header::new(Opcode::Text, payload.len() as u64).with_rsv(rsv).append_to(&mut wire);
         wire.extend(payload);
         self.peer.take(&wire);
         self.should.push(text.to_owned());
