@@ -9,12 +9,16 @@ use std::{mem, time::Instant};
 use super::{Connection, Event, Mode, incoming::inflated};
 use crate::protocol::{
     buffer::{Payload, Pool, work},
-    close::CloseCause,
+    close::{CloseCause, CloseCode},
     error::{ProtocolError, SendError},
+    extension::ExtensionError,
     frame::{BINARY, CONTINUATION, Header, HeaderRules, Opcode, Rsv, TEXT},
     limits::Limits,
     message::{Unfinished, unmask},
 };
+
+const CONDITION_PANICKED: ExtensionError =
+    ExtensionError::new(CloseCode::INTERNAL_ERROR, "a condition panicked");
 
 /// Bytes of memory that a frame leaves to the next one.
 const MAX_SCRATCH: usize = 1 << 20;
@@ -38,7 +42,10 @@ impl Connection {
                 let direction = agreed.sent_by(self.role);
                 direction.compress(opcode, payload, settings, takeover, codecs, &mut pool.work)
             }
-            _ => None,
+            _ => Ok(None),
+        };
+        let Ok(compressed) = compressed else {
+            return Err(self.give_up_sending(CONDITION_PANICKED, output));
         };
         let header = Header::new(opcode, 0);
         let (header, payload) = match compressed {
@@ -67,19 +74,23 @@ impl Connection {
         *work += work::passing(payload.len());
         scratch.clear();
         scratch.extend_from_slice(payload);
-        let passed = chain.outgoing(header, scratch, max);
-        match passed {
-            Ok(header) => self.push(header, scratch, output),
-            Err(error) => {
-                let (code, reason) = (error.code(), error.reason());
-                // There is no time here but that of the last bytes heard: the wait for the end of TCP is
-                // so much shorter.
-                self.give_up(CloseCause::Local, code, reason, self.since, output);
+        let passed = match chain.outgoing(header, scratch, max) {
+            Ok(header) => {
+                self.push(header, scratch, output);
+                Ok(())
             }
-        }
+            Err(error) => Err(self.give_up_sending(error, output)),
+        };
         scratch.clear();
         scratch.shrink_to(MAX_SCRATCH);
-        passed.map(drop).map_err(|_| SendError::NotOpen)
+        passed
+    }
+
+    /// What the application has installed cannot send. There is no time here but that of the last bytes
+    /// heard: the wait for the end of TCP is so much shorter.
+    fn give_up_sending(&mut self, error: ExtensionError, output: &mut Vec<u8>) -> SendError {
+        self.give_up(CloseCause::Local, error.code(), error.reason(), self.since, output);
+        SendError::NotOpen
     }
 
     // ---- input ---------------------------------------------------------------------------------
