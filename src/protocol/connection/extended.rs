@@ -120,10 +120,10 @@ impl Connection {
         self.incoming.as_ref().is_some_and(|incoming| incoming.is_compressed())
     }
 
-    /// Whether a data frame that passes no extension of one's own is compressed.
-    pub(super) fn is_inflated(&self, header: &Header) -> bool {
-        header.rsv == Rsv::RSV1
-            || (header.opcode == Opcode::Continuation && self.continues_compressed())
+    /// Whether a frame passes extensions of one's own, or is one of a compressed message.
+    pub(super) fn is_changed(&self, header: &Header) -> bool {
+        let continues = header.opcode == Opcode::Continuation && self.continues_compressed();
+        self.is_passed_on(header) || header.rsv == Rsv::RSV1 || continues
     }
 
     /// Whether a frame passes extensions of one's own.
@@ -211,26 +211,17 @@ impl Connection {
         if payload.len() > max {
             return Err(ProtocolError::FrameTooBig { len: header.payload_len, max });
         }
-        self.count::<true>(&header)?;
+        self.count(&header, header.rsv == Rsv::RSV1)?;
         let mode = self.settings.mode;
         let message = self.begin_message(header, now, pool)?;
-        match mode {
-            _ if message.is_compressed() => {
-                // What is behind the extensions has no place to wait in.
-                pool.without_stop(|pool| message.join(payload, None, 0, pool))?;
-                self.finish_inflated(header, pool)
-            }
-            Mode::Messages => {
-                message.join(payload, None, 0, pool)?;
-                self.unfinished().finish_fragment(header)
-            }
-            Mode::Raw => {
-                message.check(payload, None, 0)?;
-                let mut buffer = pool.take(payload.len());
-                buffer.append(payload, pool);
-                self.unfinished().finish_raw(header, Payload::Owned(buffer))
-            }
-        }
+        let joins = mode == Mode::Messages || message.is_compressed();
+        // What is behind the extensions has no place to wait in.
+        pool.without_stop(|pool| message.receive(payload, None, 0, joins, pool))?;
+        let payload = match joins {
+            true => Payload::Borrowed(&[]),
+            false => Payload::Borrowed(payload).into_owned_in(pool),
+        };
+        self.finish_data(header, payload, pool)
     }
 
     // ---- compressed messages (RFC 7692) --------------------------------------------------------
