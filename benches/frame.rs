@@ -17,7 +17,7 @@ fn frame(c: &mut Criterion) {
     {
         let rules = HeaderRules { role, max_payload: 1 << 20, rsv: Rsv::NONE };
         for payload_len in (0..=20).step_by(4).map(|power| 1 << power) {
-            let header = Header { masking_key, ..Header::new(Opcode::Binary, payload_len) };
+            let header = Header::new(Opcode::Binary, payload_len).with_masking_key(masking_key);
             let (mut input, len) = header.encode();
             // A whole header with something behind it, as in a read buffer.
             input[len..].fill(0xff);

@@ -84,12 +84,9 @@ fn masked(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let mut wire = Vec::new();
     for (i, piece) in payload.chunks(payload.len().div_ceil(fragments)).enumerate() {
-        let header = Header {
-            fin: i + 1 == fragments,
-            masking_key: Some(key),
-            ..Header::new(if i == 0 { opcode } else { Opcode::Continuation }, piece.len() as u64)
-        };
-        let (bytes, len) = header.encode();
+        let opcode = if i == 0 { opcode } else { Opcode::Continuation };
+        let header = Header::new(opcode, piece.len() as u64).with_fin(i + 1 == fragments);
+        let (bytes, len) = header.with_masking_key(Some(key)).encode();
         wire.extend_from_slice(&bytes[..len]);
         let start = wire.len();
         wire.extend_from_slice(piece);

@@ -24,8 +24,8 @@ impl Service for Echo {
     }
 
     fn frame(&mut self, peer: &mut Peer<'_>, mut frame: Frame<'_>) {
-        if frame.header.opcode == Opcode::Ping {
-            frame.header.opcode = Opcode::Pong;
+        if frame.opcode == Opcode::Ping {
+            frame.opcode = Opcode::Pong;
         }
         peer.send_frame(frame).ok();
     }

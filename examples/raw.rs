@@ -35,9 +35,9 @@ async fn echo_frames(mut session: RawSession) -> session::Result {
                 continue;
             }
         };
-        match frame.header.opcode {
+        match frame.opcode {
             // §5.5.3: a Pong has the payload of its Ping.
-            Opcode::Ping => frame.header.opcode = Opcode::Pong,
+            Opcode::Ping => frame.opcode = Opcode::Pong,
             Opcode::Pong => {
                 is_asked &= *frame.payload != *QUESTION;
                 continue;

@@ -192,7 +192,7 @@ fn a_bomb_holds_no_more_than_its_limit_allows() {
         let mut bomb = Vec::new();
         Compressor::new(15, &Deflate { level: 9, mem_level: 9, ..Deflate::default() })
             .compress(&vec![0; plain], &mut bomb);
-        let header = Header { rsv: Rsv::RSV1, ..Header::new(Opcode::Binary, bomb.len() as u64) };
+        let header = Header::new(Opcode::Binary, bomb.len() as u64).with_rsv(Rsv::RSV1);
         let (bytes, len) = header.encode();
         let mut wire = [&bytes[..len], &bomb].concat();
 

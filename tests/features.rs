@@ -131,7 +131,7 @@ fn close_of(client: &mut Client) -> (u16, String) {
 
 /// The opcodes of the next frames that a client has heard.
 fn opcodes(client: &mut Client, count: usize) -> Vec<Opcode> {
-    (0..count).map(|_| client.recv_frame().expect("a frame").header.opcode).collect()
+    (0..count).map(|_| client.recv_frame().expect("a frame").opcode).collect()
 }
 
 // ---- tests without a network --------------------------------------------------------------------
@@ -156,7 +156,7 @@ fn row_46_a_conversation_in_process() {
     assert_eq!(client.recv_text(), "Hi, JetBrains!");
     client.send("bye");
     let frame = client.recv_frame().expect("the Close frame is there to be seen");
-    assert_eq!(frame.header.opcode, Opcode::Close);
+    assert_eq!(frame.opcode, Opcode::Close);
     assert_eq!(&*frame.payload, b"\x03\xe8Client said BYE");
     assert_eq!(close_of(&mut client), (1000, "Client said BYE".into()));
     assert_eq!(client.recv(), None);

@@ -12,7 +12,7 @@ use chinwag::{
             self, DataFrame, Extension, ExtensionError, Extensions, Offer, Param, Transform,
             deflate::Takeovers,
         },
-        frame::{Header, HeaderRules, Rsv},
+        frame::{Frame, Header, HeaderRules, Rsv},
         mask::apply_mask,
     },
 };
@@ -120,7 +120,7 @@ pub struct Outcome {
 #[derive(Debug, PartialEq)]
 pub enum Seen {
     Message(Opcode, Vec<u8>),
-    Frame(Header, Vec<u8>),
+    Frame(Frame<'static>),
 }
 
 impl Seen {
@@ -128,7 +128,7 @@ impl Seen {
     pub fn plain(&self) -> (bool, Opcode, &[u8]) {
         match self {
             Self::Message(opcode, bytes) => (true, *opcode, bytes),
-            Self::Frame(header, bytes) => (header.fin, header.opcode, bytes),
+            Self::Frame(frame) => (frame.fin, frame.opcode, &frame.payload),
         }
     }
 }
@@ -142,7 +142,7 @@ impl From<Event<'_>> for Seen {
                 }
                 Self::Message(message.opcode(), message.as_bytes().to_vec())
             }
-            Event::Frame(frame) => Self::Frame(frame.header, frame.payload.to_vec()),
+            Event::Frame(frame) => Self::Frame(frame.into_owned()),
         }
     }
 }
@@ -301,12 +301,12 @@ fn frames(role: Role, mut output: &[u8]) -> Vec<(Opcode, Vec<u8>)> {
     let mut frames = Vec::new();
     while !output.is_empty() {
         let (header, len) = Header::decode(output, &rules).expect("legal").expect("whole");
-        let (payload, rest) = output[len..].split_at(header.payload_len as usize);
+        let (payload, rest) = output[len..].split_at(header.payload_len() as usize);
         let mut payload = payload.to_vec();
-        if let Some(key) = header.masking_key {
+        if let Some(key) = header.masking_key() {
             apply_mask(&mut payload, key, 0);
         }
-        frames.push((header.opcode, payload));
+        frames.push((header.opcode(), payload));
         output = rest;
     }
     frames
@@ -320,14 +320,16 @@ impl Outcome {
                 Seen::Message(_, bytes) => {
                     (Mode::Messages, bytes.len(), run.settings.limits.max_message)
                 }
-                Seen::Frame(header, bytes) if header.opcode.is_control() => {
-                    (Mode::Raw, bytes.len(), 125)
+                Seen::Frame(frame) => {
+                    let limits = &run.settings.limits;
+                    let max = match &run.settings.deflate {
+                        _ if frame.opcode.is_control() => 125,
+                        // Inflated, a frame may come to a whole message.
+                        Some(_) => limits.max_message,
+                        None => limits.max_frame,
+                    };
+                    (Mode::Raw, frame.payload.len(), max)
                 }
-                // Inflated, a frame may come to a whole message.
-                Seen::Frame(_, bytes) if run.settings.deflate.is_some() => {
-                    (Mode::Raw, bytes.len(), run.settings.limits.max_message)
-                }
-                Seen::Frame(_, bytes) => (Mode::Raw, bytes.len(), run.settings.limits.max_frame),
             };
             assert!(mode == run.settings.mode && len <= max, "{event:?}");
         }

@@ -26,8 +26,8 @@ pub fn check(data: &[u8]) {
     while let Some(header) = check_header(wire, &rules) {
         let (header, len) = header;
         let payload = &wire[len..];
-        let payload = &payload[..payload.len().min(header.payload_len.min(1 << 16) as usize)];
-        if let Some(key) = header.masking_key {
+        let payload = &payload[..payload.len().min(header.payload_len().min(1 << 16) as usize)];
+        if let Some(key) = header.masking_key() {
             check_mask(payload, key);
         }
         wire = &wire[len + payload.len()..];
@@ -51,12 +51,12 @@ fn check_header(wire: &[u8], rules: &HeaderRules) -> Option<(Header, usize)> {
             // §5.2: there is one way to write a header.
             let (bytes, used) = header.encode();
             assert_eq!(bytes[..used], wire[..len]);
-            assert_eq!(header.masking_key.is_some(), rules.role == Role::Server);
-            assert!(rules.rsv.contains(header.rsv));
-            if header.opcode.is_control() {
-                assert!(header.fin && header.payload_len <= 125);
+            assert_eq!(header.masking_key().is_some(), rules.role == Role::Server);
+            assert!(rules.rsv.contains(header.rsv()));
+            if header.opcode().is_control() {
+                assert!(header.fin() && header.payload_len() <= 125);
             } else {
-                assert!(header.payload_len <= rules.max_payload as u64);
+                assert!(header.payload_len() <= rules.max_payload as u64);
             }
             Some((header, len))
         }

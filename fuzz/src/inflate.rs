@@ -95,7 +95,7 @@ fn split(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 /// A frame to an endpoint of role `to`; its first byte may be illegal.
 fn frame(to: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     let masking_key = (to == Role::Server).then_some([0x37, 0xfa, 0x21, 0x3d]);
-    let header = Header { masking_key, ..Header::new(Opcode::Binary, payload.len() as u64) };
+    let header = Header::new(Opcode::Binary, payload.len() as u64).with_masking_key(masking_key);
     let (bytes, len) = header.encode();
     let mut frame = [&bytes[..len], payload].concat();
     frame[0] = first;

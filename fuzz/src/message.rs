@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use chinwag::{
     CloseCause, CloseCode, CloseReason, Limits, Opcode, ProtocolError, Role,
     protocol::{
-        buffer::{Payload, Pool},
+        buffer::Pool,
         close::decode_close,
         connection::{Mode, Settings, State},
         frame::{Frame, Header},
@@ -85,11 +85,10 @@ fn read_frame(data: &mut &[u8], position: &mut usize, receiver: Role) -> Option<
         }
         _ => vec![0xff; len],
     };
-    let header = Header {
-        fin: opcode.is_control() || what & 8 != 0,
-        masking_key: (receiver == Role::Server).then_some([what, 0x5a, len as u8, 0xc3]),
-        ..Header::new(opcode, payload.len() as u64)
-    };
+    let key = (receiver == Role::Server).then_some([what, 0x5a, len as u8, 0xc3]);
+    let header = Header::new(opcode, payload.len() as u64)
+        .with_fin(opcode.is_control() || what & 8 != 0)
+        .with_masking_key(key);
     Some((header, payload))
 }
 
@@ -98,7 +97,7 @@ fn write((header, payload): &OneFrame, wire: &mut Vec<u8>) {
     wire.extend_from_slice(&bytes[..len]);
     let start = wire.len();
     wire.extend_from_slice(payload);
-    if let Some(key) = header.masking_key {
+    if let Some(key) = header.masking_key() {
         apply_mask(&mut wire[start..], key, 0);
     }
 }
@@ -135,7 +134,7 @@ impl Model {
 
     fn take(&mut self, header: Header, payload: &[u8], run: &Run) -> Result<(), ProtocolError> {
         let raw = run.settings.mode == Mode::Raw;
-        match header.opcode {
+        match header.opcode() {
             Opcode::Pong => {}
             Opcode::Ping if raw => {}
             Opcode::Ping => self.sent.push((Opcode::Pong, payload.to_vec())),
@@ -159,7 +158,9 @@ impl Model {
             }
         }
         if raw {
-            self.events.push(Seen::Frame(header, payload.to_vec()));
+            let frame = Frame::new(header.opcode(), payload).into_owned();
+            let (fin, masking_key) = (header.fin(), header.masking_key());
+            self.events.push(Seen::Frame(Frame { fin, masking_key, ..frame }));
         }
         Ok(())
     }
@@ -171,7 +172,7 @@ impl Model {
         payload: &[u8],
         limits: &Limits,
     ) -> Result<Option<(Opcode, Vec<u8>)>, ProtocolError> {
-        let (opcode, mut bytes, frames) = match (self.message.take(), header.opcode) {
+        let (opcode, mut bytes, frames) = match (self.message.take(), header.opcode()) {
             (None, Opcode::Continuation) => return Err(ProtocolError::NothingToContinue),
             (None, opcode) => (opcode, Vec::new(), 0),
             (Some(message), Opcode::Continuation) => message,
@@ -191,11 +192,11 @@ impl Model {
             return Err(ProtocolError::MessageTooBig { len, max: limits.max_message });
         }
         let wrong =
-            str::from_utf8(&bytes).is_err_and(|error| header.fin || error.error_len().is_some());
+            str::from_utf8(&bytes).is_err_and(|error| header.fin() || error.error_len().is_some());
         if opcode == Opcode::Text && wrong {
             return Err(ProtocolError::InvalidUtf8);
         }
-        if header.fin {
+        if header.fin() {
             return Ok(Some((opcode, bytes)));
         }
         self.message = Some((opcode, bytes, frames + 1));
@@ -235,9 +236,8 @@ fn check_return(run: &Run, whole: &Outcome) {
             Seen::Message(_, bytes) => {
                 connection.send(&Message::from(&bytes[..]), &mut pool, &mut wire)
             }
-            Seen::Frame(header, bytes) => {
-                let frame = Frame { header: *header, payload: Payload::Borrowed(bytes) };
-                connection.send_frame(&frame, Instant::now(), &mut pool, &mut wire)
+            Seen::Frame(frame) => {
+                connection.send_frame(frame, Instant::now(), &mut pool, &mut wire)
             }
         }
         .expect("it is legal");

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use chinwag::{
     CloseCode, Deflate, Frame, Limits, Opcode,
     protocol::{
-        frame::{Header, Rsv},
+        frame::Header,
         mask::apply_mask,
     },
     testing::{Client, Pending, Server, Stream},
@@ -28,7 +28,7 @@ use self::{
 use super::memory;
 
 /// Whether what one sender posts to the worker's mailbox, by handles and to several topics, has to arrive in
-/// that order. Off: the server delivers publications first, and the last topic's before the first's.
+/// that order.
 pub const CHECK_CROSS_ORDER: bool = true;
 
 /// Whether publications of one turn have to keep to the bound of a backlog, as all else does. Off: the
@@ -355,7 +355,7 @@ impl<'a> Run<'a> {
                 let (first, second) = message.split_at(message.len() / 2);
                 connection.last_fragment = Some(second.to_vec());
                 let mut frame = Frame::new(Opcode::Binary, first);
-                frame.header.fin = false;
+                frame.fin = false;
                 connection.client.send_frame(&frame);
                 if connection.client.is_open() {
                     connection.client.ping(b"between");
@@ -785,9 +785,8 @@ fn next(script: &mut &[u8]) -> u8 {
 /// A frame with this first byte, masked with a key of its own.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, payload.len() as u8];
-    let mut header = Header::new(Opcode::Binary, payload.len() as u64);
-    header.rsv = Rsv::NONE;
-    header.masking_key = Some(key);
+    let header =
+        Header::new(Opcode::Binary, payload.len() as u64).with_masking_key(Some(key));
     let mut wire = Vec::with_capacity(payload.len() + 14);
     header.append_to(&mut wire);
     wire[0] = first;

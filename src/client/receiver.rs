@@ -53,9 +53,7 @@ impl Received for Frame<'static> {
 
     fn from_event(event: Event<'_>) -> Self {
         match event {
-            Event::Frame(Frame { header, payload }) => {
-                Frame { header, payload: payload.into_owned() }
-            }
+            Event::Frame(frame) => frame.into_owned(),
             Event::Message(_) => unreachable!("raw mode joins nothing"),
         }
     }

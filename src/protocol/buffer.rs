@@ -448,9 +448,8 @@ impl Eq for Payload<'_> {}
 
 #[cfg(test)]
 mod tests {
-    use std::panic::catch_unwind;
-
     use super::*;
+    use crate::guard::guard;
 
     #[test]
     fn a_buffer_grows_by_doubling_and_keeps_its_bytes() {
@@ -533,7 +532,7 @@ mod tests {
     fn a_payload_may_be_taken_to_where_a_panic_is_caught() {
         let mut frame = *b"\x81\x85keyyHello";
         let payload = Payload::Lent(Lent::new(&mut frame, 6));
-        assert_eq!(catch_unwind(|| payload.into_owned()).unwrap(), Payload::Borrowed(b"Hello"));
+        assert_eq!(guard(|| payload.into_owned()).unwrap(), Payload::Borrowed(b"Hello"));
     }
 
     #[test]

@@ -102,19 +102,14 @@ pub struct HeaderRules {
     pub rsv: Rsv,
 }
 
-/// A legal frame header (§5.2).
+/// A legal frame header (§5.2): one that exists keeps to the rules of §5.2 and §5.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Last frame of its message; always set on control frames.
-    pub fin: bool,
-    /// Reserved bits.
-    pub rsv: Rsv,
-    /// What the frame is.
-    pub opcode: Opcode,
-    /// The masking key in wire order, where the frame is masked.
-    pub masking_key: Option<[u8; 4]>,
-    /// Bytes of payload.
-    pub payload_len: u64,
+    pub(super) fin: bool,
+    pub(super) rsv: Rsv,
+    pub(super) opcode: Opcode,
+    pub(super) masking_key: Option<[u8; 4]>,
+    pub(super) payload_len: u64,
 }
 
 /// The longest header: two bytes, a 64-bit length, a masking key.
@@ -125,8 +120,62 @@ pub const MAX_CONTROL: usize = 125;
 
 impl Header {
     /// A final, unmasked header without reserved bits.
+    ///
+    /// # Panics
+    /// Where a control frame has more than [`MAX_CONTROL`] bytes (§5.5), or `payload_len` has its top bit
+    /// set (§5.2).
+    #[inline]
     pub fn new(opcode: Opcode, payload_len: u64) -> Self {
+        let most = if opcode.is_control() { MAX_CONTROL as u64 } else { i64::MAX as u64 };
+        assert!(payload_len <= most, "no {opcode:?} frame has {payload_len} bytes");
         Self { fin: true, rsv: Rsv::NONE, opcode, masking_key: None, payload_len }
+    }
+
+    /// The same header, of the last frame of its message or of one before.
+    ///
+    /// # Panics
+    /// Where a control frame is not to be final (§5.5).
+    #[must_use]
+    pub fn with_fin(self, fin: bool) -> Self {
+        assert!(fin || !self.opcode.is_control(), "a control frame is final");
+        Self { fin, ..self }
+    }
+
+    /// The same header with these reserved bits and no others.
+    #[must_use]
+    pub fn with_rsv(self, rsv: Rsv) -> Self {
+        Self { rsv, ..self }
+    }
+
+    /// The same header with this masking key in wire order, or unmasked.
+    #[must_use]
+    pub fn with_masking_key(self, masking_key: Option<[u8; 4]>) -> Self {
+        Self { masking_key, ..self }
+    }
+
+    /// Whether it is the last frame of its message; always on control frames.
+    pub fn fin(&self) -> bool {
+        self.fin
+    }
+
+    /// Reserved bits.
+    pub fn rsv(&self) -> Rsv {
+        self.rsv
+    }
+
+    /// What the frame is.
+    pub fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    /// The masking key in wire order, where the frame is masked.
+    pub fn masking_key(&self) -> Option<[u8; 4]> {
+        self.masking_key
+    }
+
+    /// Bytes of payload.
+    pub fn payload_len(&self) -> u64 {
+        self.payload_len
     }
 
     /// Reads a header from the start of `input`: the header and its length in bytes, or `None` where
@@ -233,13 +282,27 @@ fn decode_len(input: &[u8], short_len: u8) -> Result<Option<(u64, usize)>, Proto
     Ok(Some((len, end)))
 }
 
-/// One frame, header and payload; the unit of raw mode.
+/// One frame; the unit of raw mode.
 ///
-/// Received, its payload is unmasked already and `header.masking_key` tells the key it came with.
+/// A frame that was received is legal. One that is to be sent is checked when it is sent:
+///
+/// ```
+/// use chinwag::{Frame, Opcode};
+///
+/// let first = Frame { fin: false, ..Frame::new(Opcode::Text, b"Hel") };
+/// let last = Frame::new(Opcode::Continuation, b"lo");
+/// # assert!(!first.fin && last.fin);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What the frame is. On sending, `masking_key` and `payload_len` are set by the connection.
-    pub header: Header,
+    /// Last frame of its message.
+    pub fin: bool,
+    /// Reserved bits.
+    pub rsv: Rsv,
+    /// What the frame is.
+    pub opcode: Opcode,
+    /// The key that a received frame came with; one that is sent is masked by its connection.
+    pub masking_key: Option<[u8; 4]>,
     /// The payload, unmasked.
     pub payload: Payload<'a>,
 }
@@ -247,10 +310,21 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A final frame around `payload`.
     pub fn new(opcode: Opcode, payload: &'a [u8]) -> Self {
-        Self {
-            header: Header::new(opcode, payload.len() as u64),
-            payload: Payload::Borrowed(payload),
-        }
+        let payload = Payload::Borrowed(payload);
+        Self { fin: true, rsv: Rsv::NONE, opcode, masking_key: None, payload }
+    }
+
+    /// The frame with this header and payload.
+    #[inline]
+    pub(crate) fn of(header: &Header, payload: Payload<'a>) -> Self {
+        let &Header { fin, rsv, opcode, masking_key, .. } = header;
+        Self { fin, rsv, opcode, masking_key, payload }
+    }
+
+    /// The same frame with a payload of its own.
+    pub fn into_owned(self) -> Frame<'static> {
+        let Self { fin, rsv, opcode, masking_key, payload } = self;
+        Frame { fin, rsv, opcode, masking_key, payload: payload.into_owned() }
     }
 }
 
@@ -259,7 +333,7 @@ pub(in crate::protocol) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::mask::apply_mask;
+    use crate::{guard::guard, protocol::mask::apply_mask};
 
     /// Bytes from their hex digits; blanks are free.
     pub(in crate::protocol) fn hex(digits: &str) -> Vec<u8> {
@@ -337,6 +411,26 @@ pub(in crate::protocol) mod tests {
             let (bytes, len) = header.encode();
             assert_eq!(bytes[..len], wire[..header_len], "{name}");
         }
+    }
+
+    #[test]
+    fn an_illegal_header_is_not_made() {
+        for (name, make) in [
+            ("a Ping of 126", (|| Header::new(Opcode::Ping, 126)) as fn() -> Header),
+            ("a Close of 126", || Header::new(Opcode::Close, 126)),
+            ("the top bit of a length", || Header::new(Opcode::Binary, 1 << 63)),
+            ("a fragmented Pong", || Header::new(Opcode::Pong, 0).with_fin(false)),
+        ] {
+            assert!(guard(make).is_err(), "{name}");
+        }
+        let key = Some([1, 2, 3, 4]);
+        let header = Header::new(Opcode::Text, i64::MAX as u64)
+            .with_fin(false)
+            .with_rsv(Rsv::RSV2)
+            .with_masking_key(key);
+        assert_eq!((header.fin(), header.rsv(), header.opcode()), (false, Rsv::RSV2, Opcode::Text));
+        assert_eq!((header.masking_key(), header.payload_len()), (key, i64::MAX as u64));
+        assert_eq!(Header::new(Opcode::Ping, 125).with_fin(true).payload_len(), 125);
     }
 
     #[test]

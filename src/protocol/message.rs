@@ -329,7 +329,7 @@ impl Unfinished {
     }
 
     /// Unmasks a piece of the current frame, of which `offset` bytes came before, and checks it.
-    pub(super) fn check(
+    fn check(
         &mut self,
         piece: &mut [u8],
         key: Option<[u8; 4]>,
@@ -344,10 +344,26 @@ impl Unfinished {
         }
     }
 
+    /// Takes a piece of the current frame, of which `offset` bytes came before; `joins` it to those before
+    /// it, or only checks it. Gives the bytes taken, as [`join`](Self::join) does.
+    pub(super) fn receive(
+        &mut self,
+        piece: &mut [u8],
+        key: Option<[u8; 4]>,
+        offset: usize,
+        joins: bool,
+        pool: &mut Pool,
+    ) -> Result<usize, ProtocolError> {
+        if joins {
+            return self.join(piece, key, offset, pool);
+        }
+        self.check(piece, key, offset).map(|()| piece.len())
+    }
+
     /// [`check`](Self::check), and joins the piece to those before it, inflated where that is due. Gives
     /// the bytes taken: all, unless the `pool`'s allowance for inflating is used up before; the others
     /// are as they were then.
-    pub(super) fn join(
+    fn join(
         &mut self,
         piece: &mut [u8],
         key: Option<[u8; 4]>,

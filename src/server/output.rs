@@ -512,7 +512,7 @@ impl<S: Socket> Link<S> {
         if !self.connection.takes_published() || self.is_lost() {
             return self.miss(batch, received, context);
         }
-        if batch.lag() == Lag::Skip && self.is_behind() {
+        if batch.lag() == Lag::Skip && self.is_behind() && !self.has_left(batch) {
             context.counters.skipped.add(batch.after(received).len() as u64);
             return self.miss(batch, received, context);
         }
@@ -550,6 +550,11 @@ impl<S: Socket> Link<S> {
             }
             self.keep_waiting(backlog, context);
         }
+    }
+
+    fn has_left(&self, batch: &Batch) -> bool {
+        let subscriptions = self.subscriptions.as_ref();
+        subscriptions.is_some_and(|subscriptions| subscriptions.has_left(batch.topic()))
     }
 
     /// Adds publications behind what waits.

@@ -75,7 +75,7 @@ impl Incoming for Message<'static> {
 
 impl Incoming for Frame<'static> {
     fn from_frame(frame: Frame<'_>) -> Option<Self> {
-        Some(Frame { header: frame.header, payload: frame.payload.into_owned() })
+        Some(frame.into_owned())
     }
 
     fn payload_len(&self) -> usize {
@@ -84,7 +84,7 @@ impl Incoming for Frame<'static> {
 
     /// §5.5.1, §5.5.2: a Close is answered with the peer's own code and reason, a Ping with its payload.
     fn into_reply(mut self) -> Option<Self> {
-        self.header.opcode = match self.header.opcode {
+        self.opcode = match self.opcode {
             Opcode::Close => Opcode::Close,
             Opcode::Ping => Opcode::Pong,
             Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => return None,

@@ -109,12 +109,12 @@ impl Endpoint {
                     break;
                 }
             };
-            let len_payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+            let len_payload = usize::try_from(header.payload_len()).unwrap_or(usize::MAX);
             let Some(wire) = rest.get_mut(..len.saturating_add(len_payload)) else { break };
             at += wire.len();
-            let frame = Frame { header, payload: Payload::Borrowed(&wire[len..]).into_owned() };
+            let frame = Frame::of(&header, Payload::Borrowed(&wire[len..])).into_owned();
             let (message, output) = self.receive(wire, now);
-            let answers = match header.opcode {
+            let answers = match header.opcode() {
                 Opcode::Ping => self.answers_pings,
                 Opcode::Close => self.answers_close,
                 Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => true,
@@ -164,7 +164,10 @@ impl Endpoint {
     /// A frame as it is, masked.
     pub(super) fn encode(&mut self, frame: &Frame<'_>) -> Vec<u8> {
         let (key, payload_len) = (self.keys.next_key(), frame.payload.len() as u64);
-        let header = Header { masking_key: Some(key), payload_len, ..frame.header };
+        let header = Header::new(frame.opcode, payload_len)
+            .with_fin(frame.fin)
+            .with_rsv(frame.rsv)
+            .with_masking_key(Some(key));
         let mut wire = Vec::new();
         header.append_to(&mut wire);
         let start = wire.len();

@@ -168,7 +168,7 @@ fn compression_is_offered_where_it_is_wanted() {
         assert_eq!(client.recv_text(), text);
         let frame = client.recv_frame().unwrap();
         assert_eq!(frame.payload.len() < text.len(), is_compressed);
-        assert_eq!(frame.header.rsv.bits() == 4, is_compressed);
+        assert_eq!(frame.rsv.bits() == 4, is_compressed);
     }
 }
 
@@ -179,18 +179,18 @@ fn frames_are_sent_and_seen_as_they_are() {
     let server = echo();
     let mut client = server.connect("/echo").unwrap();
     let mut start = Frame::new(Opcode::Text, b"He");
-    start.header.fin = false;
+    start.fin = false;
     client.send_frame(&start);
     client.send_frame(&Frame::new(Opcode::Ping, b"?"));
     client.send_frame(&Frame::new(Opcode::Continuation, b"llo"));
     let pong = client.recv_frame().unwrap();
-    assert_eq!((pong.header.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]));
+    assert_eq!((pong.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]));
     let hello = client.recv_frame().unwrap();
-    assert_eq!((hello.header.opcode, &*hello.payload), (Opcode::Text, &b"Hello"[..]));
+    assert_eq!((hello.opcode, &*hello.payload), (Opcode::Text, &b"Hello"[..]));
     // §5.4: nothing is there to be continued.
     client.send_frame(&Frame::new(Opcode::Continuation, b""));
     let close = client.recv_frame().unwrap();
-    assert_eq!((close.header.opcode, &close.payload[..2]), (Opcode::Close, &[0x03, 0xea][..]));
+    assert_eq!((close.opcode, &close.payload[..2]), (Opcode::Close, &[0x03, 0xea][..]));
     assert_eq!(client.recv_frame(), None);
     assert_eq!(client.recv(), None);
 }

@@ -105,8 +105,8 @@ impl Topics {
     }
 
     /// Calls `each` for what was taken in and that these subscriptions have not received, in the order
-    /// in which it was posted: up to the post number `limit`, and for those that have left all of it. It
-    /// counts as received from now on.
+    /// in which it was posted: up to the post number `limit`, and what those that have left are still to
+    /// receive. It counts as received from now on.
     pub(crate) fn deliver_to(
         &mut self,
         subscriptions: &Subscriptions,
@@ -117,9 +117,9 @@ impl Topics {
             return;
         }
         let Self { by_id, unreceived, .. } = self;
-        for (topic, place, has_left) in subscriptions.places() {
+        for (topic, place, at_once) in subscriptions.places() {
             let Some(local) = by_id.get_mut(&topic) else { continue };
-            let limit = if has_left { u64::MAX } else { limit };
+            let limit = limit.max(at_once);
             let received = local.members.get(place).received;
             let mut last = received;
             let new = (0..)
@@ -167,8 +167,8 @@ impl Topics {
     /// Takes a delivery back; gives how many publications, and how many bytes of them, are done.
     pub(crate) fn put_back(&mut self, delivery: Delivery) -> (usize, usize) {
         let Delivery { topic, backwards, members, batch } = delivery;
-        let Some(local) = self.by_id.get_mut(&topic) else { return (0, 0) };
         let is_done = members.is_done(backwards);
+        let Some(local) = self.by_id.get_mut(&topic) else { return (0, 0) };
         local.members = members;
         if !is_done {
             local.batch = Some(batch);
@@ -176,8 +176,12 @@ impl Topics {
         }
         local.backwards = !backwards;
         self.queue.pop_front();
-        if !local.waiting.is_empty() {
-            self.queue.push_back(topic);
+        if let Some(first) = local.waiting.front() {
+            // Its place is that of the first publication that waits, among those of the others.
+            let number = first.number;
+            let first_of = |topic| self.by_id.get(topic).and_then(Local::first_number);
+            let at = self.queue.iter().position(|topic| first_of(topic).is_none_or(|n| n > number));
+            self.queue.insert(at.unwrap_or(self.queue.len()), topic);
         } else if local.members.dense.is_empty() {
             self.by_id.remove(&topic);
         } else {
@@ -193,6 +197,11 @@ impl Topics {
 }
 
 impl Local {
+    /// The number of the first publication that waits.
+    fn first_number(&self) -> Option<u64> {
+        self.waiting.front().map(|first| first.number)
+    }
+
     /// All that is being delivered or waits.
     fn publications(&self) -> impl Iterator<Item = &Publication> {
         self.batch.iter().flat_map(|batch| &batch.publications).chain(&self.waiting)

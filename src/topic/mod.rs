@@ -205,7 +205,7 @@ impl Publication {
         let rules = HeaderRules { role: Role::Client, max_payload: usize::MAX, rsv: Rsv::NONE };
         let decoded = Header::decode(&self.plain, &rules);
         let (header, len) = decoded.ok().flatten().expect("it was encoded whole");
-        (header.opcode, &self.plain[len..])
+        (header.opcode(), &self.plain[len..])
     }
 
     /// Bytes of all its frames.
@@ -492,7 +492,7 @@ impl fmt::Debug for Topic {
 
 /// The whole message as one unmasked frame.
 fn encode(opcode: Opcode, rsv: Rsv, payload: &[u8]) -> Arc<[u8]> {
-    let (header, len) = Header { rsv, ..Header::new(opcode, payload.len() as u64) }.encode();
+    let (header, len) = Header::new(opcode, payload.len() as u64).with_rsv(rsv).encode();
     let mut frame: Arc<[u8]> = std::iter::repeat_n(0, len + payload.len()).collect();
     let bytes = Arc::get_mut(&mut frame).expect("nobody else has it yet");
     bytes[..len].copy_from_slice(&header[..len]);

@@ -21,6 +21,9 @@ pub(crate) struct Subscription {
     since: u64,
     /// Publications that the connection has missed since it last asked.
     missed: u64,
+    /// The number of the worker's last post when it left last: what was published before comes before what
+    /// is sent to the connection since then.
+    left_at: u64,
     /// Publications that are not for it, as it was not subscribed when they came; nothing at rest.
     gaps: Option<Box<Vec<Gap>>>,
 }
@@ -34,7 +37,7 @@ const OPEN: u64 = u64::MAX;
 impl Subscription {
     /// One that is counted at `topic` as `encoding` since the offset `after`, after which it receives.
     pub(super) fn new(topic: Topic, worker: u32, after: u64, encoding: Encoding) -> Self {
-        Self { topic, worker, place: 0, after, encoding, since: after, missed: 0, gaps: None }
+        Self { topic, worker, place: 0, after, encoding, since: after, missed: 0, left_at: 0, gaps: None }
     }
 
     pub(crate) fn topic(&self) -> &Topic {
@@ -145,14 +148,22 @@ impl Subscriptions {
         self.list.iter().find(of).is_some_and(|entry| entry.wants(publication.offset))
     }
 
+    /// Whether that to the topic has left it: nobody can ask any more what it missed.
+    pub(crate) fn has_left(&self, topic: TopicId) -> bool {
+        self.gaps && self.list.iter().any(|entry| entry.topic.id() == topic && entry.has_left())
+    }
+
     /// That to `topic`, unless it has left.
     pub(crate) fn find(&self, topic: &Topic) -> Option<&Subscription> {
         self.list.iter().find(|entry| entry.topic() == topic && !entry.has_left())
     }
 
-    /// All places, each with its topic and whether it has left that.
-    pub(super) fn places(&self) -> impl Iterator<Item = (TopicId, u32, bool)> {
-        self.list.iter().map(|entry| (entry.topic.id(), entry.place, entry.has_left()))
+    /// All places, each with its topic and the number of the post up to which it receives at once.
+    pub(super) fn places(&self) -> impl Iterator<Item = (TopicId, u32, u64)> {
+        self.list.iter().map(|entry| {
+            let at_once = if entry.has_left() { u64::MAX } else { entry.left_at };
+            (entry.topic.id(), entry.place, at_once)
+        })
     }
 
     /// The number of the last post when one was left that is not done: what is sent since then stays
@@ -191,11 +202,13 @@ impl Subscriptions {
         let Some(entry) = self.list.iter_mut().find(|entry| entry.topic() == topic) else { return };
         if !entry.has_left() {
             entry.leave();
+            // Behind the end: all that it is to receive was posted before that.
+            entry.left_at = mailbox.posted();
+            let left_at = entry.left_at;
             self.gaps = true;
             self.remove_done(topics);
             if self.gaps {
-                // Behind the end: all that it is to receive was posted before that.
-                self.left_at = mailbox.posted();
+                self.left_at = left_at;
             }
         }
     }

@@ -40,8 +40,8 @@ struct Raw;
 
 impl Service for Raw {
     fn frame(&mut self, peer: &mut Peer<'_>, mut frame: Frame<'_>) {
-        if frame.header.opcode == Opcode::Ping {
-            frame.header.opcode = Opcode::Pong;
+        if frame.opcode == Opcode::Ping {
+            frame.opcode = Opcode::Pong;
         }
         peer.send_frame(frame).ok();
     }
@@ -262,7 +262,7 @@ fn frames_are_seen_and_answered_by_hand_in_raw_mode() {
     let server = Running::router(router());
     let mut client = builder().connect_raw(&url(&server, "/raw")).unwrap();
     let mut first = Frame::new(Opcode::Text, b"Hel");
-    first.header.fin = false;
+    first.fin = false;
     client.send_frame(&first).unwrap();
     assert_eq!(client.send("in between"), Err(SendError::IllegalFrame));
     client.ping(b"there?").unwrap();
@@ -270,7 +270,7 @@ fn frames_are_seen_and_answered_by_hand_in_raw_mode() {
     let mut heard = Vec::new();
     for _ in 0..3 {
         let frame = client.recv().unwrap().unwrap();
-        heard.push((frame.header.opcode, frame.header.fin, frame.payload.to_vec()));
+        heard.push((frame.opcode, frame.fin, frame.payload.to_vec()));
     }
     assert_eq!(
         heard,
@@ -281,7 +281,7 @@ fn frames_are_seen_and_answered_by_hand_in_raw_mode() {
         ]
     );
     client.send_frame(&Frame::new(Opcode::Close, b"\x03\xe8")).unwrap();
-    assert_eq!(client.recv().unwrap().unwrap().header.opcode, Opcode::Close);
+    assert_eq!(client.recv().unwrap().unwrap().opcode, Opcode::Close);
     assert_eq!(client.recv(), Ok(None));
 }
 

@@ -109,7 +109,7 @@ fn row_28_a_close_is_answered_with_its_own_reason() {
             let mut client = server.connect(face).unwrap();
             client.send_frame(&Frame::new(Opcode::Close, sent));
             let close = client.recv_frame().unwrap();
-            assert_eq!((close.header.opcode, &*close.payload), (Opcode::Close, answered), "{face}");
+            assert_eq!((close.opcode, &*close.payload), (Opcode::Close, answered), "{face}");
             assert_eq!(client.recv_frame(), None, "{face}: the server ends TCP");
             assert_eq!(diary.read().len(), 2, "{face}");
         }

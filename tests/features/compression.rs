@@ -28,7 +28,7 @@ fn connect(settings: &Deflate, offered: Deflate) -> Client {
 fn echoed<'m>(client: &mut Client, message: impl Into<Message<'m>>) -> (usize, bool) {
     client.send(message);
     let frame = client.recv_frame().unwrap();
-    (frame.payload.len(), frame.header.rsv == Rsv::RSV1)
+    (frame.payload.len(), frame.rsv == Rsv::RSV1)
 }
 
 fn agreed(client: &Client) -> Vec<String> {
@@ -126,7 +126,7 @@ fn row_07_deflate_for_a_route_what_is_offered_and_bombs() {
     Compressor::new(15, &Deflate::default()).compress(&vec![0; 100_000], &mut bomb);
     assert!(bomb.len() < 200);
     let mut frame = Frame::new(Opcode::Binary, &bomb);
-    frame.header.rsv = Rsv::RSV1;
+    frame.rsv = Rsv::RSV1;
     client.send_frame(&frame);
     assert_eq!(close_of(&mut client).0, 1009);
 }
@@ -151,7 +151,7 @@ fn row_08_extensions_together_and_the_list_of_a_session() {
     assert_eq!(client.response().header("Sec-WebSocket-Extensions"), Some(&*list));
     client.send(words());
     let frame = client.recv_frame().unwrap();
-    assert_eq!(frame.header.rsv, Rsv::RSV1.with(Rsv::RSV2));
+    assert_eq!(frame.rsv, Rsv::RSV1.with(Rsv::RSV2));
     assert!(frame.payload.len() < words().len());
 
     // Who offers neither has neither.

@@ -92,7 +92,7 @@ fn row_04_max_frame_size() {
     let mut client = server.connect("/echo").unwrap();
     for opcode in [Opcode::Binary, Opcode::Continuation, Opcode::Continuation] {
         let mut frame = Frame::new(opcode, &[7; 400]);
-        frame.header.fin = false;
+        frame.fin = false;
         client.send_frame(&frame);
     }
     assert_eq!(client.recv_close().code, CloseCode::MESSAGE_TOO_BIG);
@@ -104,10 +104,8 @@ fn row_05_clients_mask_and_servers_never_do() {
     // foreseen (§5.3).
     let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
         while let Some(mut frame) = session.recv().await {
-            let key = frame.header.masking_key.take().expect("a client masks");
-            let told = Frame::new(Opcode::Binary, &key);
-            let payload = told.payload.into_owned();
-            session.send(Frame { header: told.header, payload }).await?;
+            let key = frame.masking_key.take().expect("a client masks");
+            session.send(Frame::new(Opcode::Binary, &key).into_owned()).await?;
         }
         Ok(())
     });
@@ -116,7 +114,7 @@ fn row_05_clients_mask_and_servers_never_do() {
     let keys = [(); 8].map(|()| {
         client.send("masked");
         let frame = client.recv_frame().unwrap();
-        assert_eq!(frame.header.masking_key, None);
+        assert_eq!(frame.masking_key, None);
         frame.payload.to_vec()
     });
     for (at, key) in keys.iter().enumerate() {
@@ -137,7 +135,7 @@ fn row_08_extensions_of_ones_own() {
     for number in 0..3u8 {
         client.send("Hello");
         let frame = client.recv_frame().unwrap();
-        assert_eq!(frame.header.rsv, Rsv::RSV2);
+        assert_eq!(frame.rsv, Rsv::RSV2);
         assert_eq!(*frame.payload, *[&[number], &b"Hello"[..]].concat());
     }
     client.send("Hello");

@@ -362,13 +362,13 @@ fn ping_and_pong_by_hand() {
     client.ping(b"?");
     client.send("text");
     let pong = client.recv_frame().unwrap();
-    assert_eq!((pong.header.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]));
+    assert_eq!((pong.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]));
     assert_eq!(client.recv_text(), "text");
     // It asks who is silent, and again, as long as there is an answer.
     for _ in 0..3 {
         server.advance(16 * SECOND);
         let ping = client.recv_frame().unwrap();
-        assert_eq!((ping.header.opcode, &*ping.payload), (Opcode::Ping, &b"are you there?"[..]));
+        assert_eq!((ping.opcode, &*ping.payload), (Opcode::Ping, &b"are you there?"[..]));
     }
     client.close(chinwag::CloseCode(4000), "enough");
     assert_eq!(close_of(&mut client), (4000, "enough".into()));

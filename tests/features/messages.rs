@@ -110,13 +110,13 @@ fn row_23_control_frames_are_hidden_and_fragments_joined() {
             (Opcode::Continuation, true, b"lo"),
         ] {
             let mut frame = Frame::new(opcode, payload);
-            frame.header.fin = fin;
+            frame.fin = fin;
             client.send_frame(&frame);
         }
         client.close(CloseCode::NORMAL, "");
         assert_eq!(diary.read(), ["onConnect", "onMessage Hello", "onClose 1000 \"\""], "{face}");
         let pong = client.recv_frame().unwrap();
-        assert_eq!((pong.header.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]), "{face}");
+        assert_eq!((pong.opcode, &*pong.payload), (Opcode::Pong, &b"?"[..]), "{face}");
     }
 }
 

@@ -64,8 +64,7 @@ fn row_16_raw_gives_every_frame_and_answers_nothing() {
 
     impl Service for Raw {
         fn frame(&mut self, _: &mut Peer<'_>, frame: Frame<'_>) {
-            let header = frame.header;
-            self.0.lock().unwrap().push((header.opcode, header.fin, frame.payload.to_vec()));
+            self.0.lock().unwrap().push((frame.opcode, frame.fin, frame.payload.to_vec()));
         }
     }
 
@@ -76,7 +75,7 @@ fn row_16_raw_gives_every_frame_and_answers_nothing() {
         testing::Server::new(builder.service_raw("/raw", move |_: &Request<'_>| theirs.clone()));
     let mut client = server.connect("/raw").unwrap();
     let mut start = Frame::new(Opcode::Text, b"He");
-    start.header.fin = false;
+    start.fin = false;
     client.send_frame(&start);
     client.send_frame(&Frame::new(Opcode::Ping, b"?"));
     client.send_frame(&Frame::new(Opcode::Continuation, b"llo"));
@@ -100,7 +99,7 @@ fn row_16_raw_sessions_have_every_frame() {
     let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
         for expected in [Opcode::Ping, Opcode::Text, Opcode::Continuation, Opcode::Close] {
             let frame = session.recv().await.expect("a frame");
-            assert_eq!(frame.header.opcode, expected);
+            assert_eq!(frame.opcode, expected);
             if expected == Opcode::Continuation {
                 session.send(frame).await.expect_err("it continues nothing");
                 session.send(Frame::new(Opcode::Text, b"heard")).await?;
@@ -112,13 +111,13 @@ fn row_16_raw_sessions_have_every_frame() {
     let mut client = server.connect("/").unwrap();
     client.ping(b"nobody answers");
     let mut start = Frame::new(Opcode::Text, b"He");
-    start.header.fin = false;
+    start.fin = false;
     client.send_frame(&start);
     client.send_frame(&Frame::new(Opcode::Continuation, b"llo"));
     assert_eq!(client.recv_text(), "heard");
     client.close(CloseCode(4000), "mine");
     // The handler returns, and has not answered by itself.
-    assert_eq!(client.recv_frame().unwrap().header.opcode, Opcode::Close);
+    assert_eq!(client.recv_frame().unwrap().opcode, Opcode::Close);
     assert_eq!((client.recv_frame(), server.counters().panics.get()), (None, 0));
 }
 

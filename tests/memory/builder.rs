@@ -53,7 +53,7 @@ fn pages_and_services_stand_side_by_side() {
     client.close(CloseCode::NORMAL, "");
     for (opcode, payload) in [(Opcode::Ping, &b"here"[..]), (Opcode::Close, b"\x03\xe8")] {
         let frame = client.recv_frame().unwrap();
-        assert_eq!((frame.header.opcode, &*frame.payload), (opcode, payload));
+        assert_eq!((frame.opcode, &*frame.payload), (opcode, payload));
     }
 
     assert_eq!(server.connect("/v2").unwrap_err().status, 400);
@@ -77,7 +77,7 @@ fn a_client_that_answers_no_ping_is_closed_with_1011() {
     let mut client = server.connect("/echo").unwrap();
     client.ignore_pings();
     server.advance(3 * SECOND);
-    assert_eq!(client.recv_frame().unwrap().header.opcode, Opcode::Ping);
+    assert_eq!(client.recv_frame().unwrap().opcode, Opcode::Ping);
     assert_eq!(&*client.recv_frame().unwrap().payload, b"\x03\xf3Ping timeout");
 }
 

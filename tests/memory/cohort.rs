@@ -68,7 +68,7 @@ fn who_is_between_fragments_misses_what_is_published_and_comes_in_again() {
             self.1 = !self.1;
             let opcode = if self.1 { Opcode::Text } else { Opcode::Continuation };
             let mut frame = Frame::new(opcode, b"halt");
-            frame.header.fin = !self.1;
+            frame.fin = !self.1;
             peer.send_frame(frame).unwrap();
         }
     }

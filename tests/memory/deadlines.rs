@@ -75,13 +75,10 @@ fn who_answers_pings_stays_and_who_only_talks_does_not() {
         server.advance(SECOND / 10);
     }
     assert!(talks.is_open());
-    assert_eq!(talks.recv_frame().unwrap().header.opcode, Opcode::Ping);
+    assert_eq!(talks.recv_frame().unwrap().opcode, Opcode::Ping);
     server.advance(SECOND / 10 + TICK);
     let close = talks.recv_frame().unwrap();
-    assert_eq!(
-        (close.header.opcode, &*close.payload),
-        (Opcode::Close, &b"\x03\xf3Ping timeout"[..])
-    );
+    assert_eq!((close.opcode, &*close.payload), (Opcode::Close, &b"\x03\xf3Ping timeout"[..]));
     assert_eq!(told.try_recv().unwrap().cause, CloseCause::Timeout(Timeout::Pong));
     assert_eq!(server.connections(), 1, "only who answers is left");
     answers.send("still here");
@@ -102,7 +99,7 @@ fn a_close_that_is_not_answered_is_waited_for_that_long() {
         end(&mut client);
         assert_eq!(told.try_recv().unwrap().code, code, "{name}");
         // It reads our Close and our end, and keeps its own side open.
-        assert_eq!(client.recv_frame().unwrap().header.opcode, Opcode::Close, "{name}");
+        assert_eq!(client.recv_frame().unwrap().opcode, Opcode::Close, "{name}");
         assert_eq!(client.recv_frame(), None, "{name}: the server ends TCP at once");
         server.advance(5 * SECOND - TICK);
         assert_eq!(server.connections(), 1, "{name}");
@@ -137,7 +134,7 @@ fn a_message_that_is_not_whole_in_time_ends_its_connection() {
     let (server, told) = serve(timeouts);
     let mut slow = server.connect("/").unwrap();
     let mut fragment = Frame::new(Opcode::Text, b"");
-    fragment.header.fin = false;
+    fragment.fin = false;
     slow.send_frame(&fragment);
     server.advance(message - TICK);
     assert!(told.try_recv().is_err());

@@ -122,7 +122,7 @@ fn a_receiver_that_is_gone_keeps_nobody_waiting() {
     }
     assert_eq!(client.unsent(), 0, "all is read, and dropped");
     client.close(CloseCode::NORMAL, "done");
-    assert_eq!(client.recv_frame().unwrap().header.opcode, Opcode::Close);
+    assert_eq!(client.recv_frame().unwrap().opcode, Opcode::Close);
     assert_eq!((client.recv_frame(), server.connections()), (None, 0));
 }
 
@@ -130,8 +130,8 @@ fn a_receiver_that_is_gone_keeps_nobody_waiting() {
 fn a_raw_session_answers_by_itself() {
     let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
         while let Some(mut frame) = session.recv().await {
-            match frame.header.opcode {
-                Opcode::Ping => frame.header.opcode = Opcode::Pong,
+            match frame.opcode {
+                Opcode::Ping => frame.opcode = Opcode::Pong,
                 Opcode::Close => return session.close(CloseCode::NORMAL, "seen").await,
                 Opcode::Continuation | Opcode::Text | Opcode::Binary | Opcode::Pong => {}
             }
@@ -459,7 +459,7 @@ fn frames_of_raw_mode_wait_with_their_peer_too() {
     let builder = Server::builder().websocket_raw("/", |mut session: RawSession| async move {
         sleep(SECOND).await;
         while let Some(frame) = session.recv().await {
-            if frame.header.opcode == Opcode::Close {
+            if frame.opcode == Opcode::Close {
                 return session.close(CloseCode::NORMAL, "").await;
             }
         }
@@ -724,7 +724,7 @@ fn whatever_becomes_of_a_receiver_its_peer_is_read() {
             while client.try_recv().is_some() {}
             client.close(CloseCode(4000), "done");
             let end: Vec<_> = std::iter::from_fn(|| client.recv_frame()).collect();
-            let end: Vec<_> = end.iter().map(|frame| frame.header.opcode).collect();
+            let end: Vec<_> = end.iter().map(|frame| frame.opcode).collect();
             assert!(end.ends_with(&[Opcode::Close]), "{way}: {end:?}");
             assert_eq!(client.close_reason().unwrap().code, CloseCode(4000), "{way}");
         }

@@ -133,7 +133,7 @@ fn publications_do_not_part_the_fragments_of_a_raw_service() {
         fn opened(&mut self, peer: &mut Peer<'_>) {
             peer.subscribe(&self.0);
             let mut start = Frame::new(Opcode::Text, b"frag");
-            start.header.fin = false;
+            start.fin = false;
             peer.send_frame(start).unwrap();
             peer.publish(&self.0, "between").unwrap();
             peer.ping(b"").unwrap();
@@ -156,7 +156,7 @@ fn publications_do_not_part_the_fragments_of_a_raw_service() {
         (Opcode::Close, b"\x03\xe8"),
     ] {
         let frame = client.recv_frame().unwrap();
-        assert_eq!((frame.header.opcode, &*frame.payload), (opcode, payload));
+        assert_eq!((frame.opcode, &*frame.payload), (opcode, payload));
     }
     assert_eq!(client.recv_frame(), None);
 }

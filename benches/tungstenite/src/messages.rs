@@ -148,7 +148,7 @@ fn masked(opcode: Opcode, payload: &[u8], fragments: usize) -> Vec<u8> {
     for (i, piece) in payload.chunks(payload.len().div_ceil(fragments)).enumerate() {
         let opcode = if i == 0 { opcode } else { Opcode::Continuation };
         let header = Header::new(opcode, piece.len() as u64);
-        let header = Header { fin: i + 1 == fragments, masking_key: Some(KEY), ..header };
+        let header = header.with_fin(i + 1 == fragments).with_masking_key(Some(KEY));
         let (bytes, len) = header.encode();
         wire.extend_from_slice(&bytes[..len]);
         let start = wire.len();

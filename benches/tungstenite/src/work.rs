@@ -36,7 +36,7 @@ pub fn headers(table: &mut Table) {
 
         let mut wire = Vec::new();
         for header in &ours {
-            Header { masking_key: Some(KEY), ..*header }.append_to(&mut wire);
+            header.with_masking_key(Some(KEY)).append_to(&mut wire);
         }
         assert_eq!(read_ours(&wire, &rules), read_theirs(&wire));
         table.compare(
@@ -86,7 +86,7 @@ fn batch(lens: &[u64]) -> impl Iterator<Item = (Header, (FrameHeader, u64))> {
         let fin = roll(4) > 0;
         let theirs =
             FrameHeader { is_final: fin, opcode: OpCode::Data(theirs), ..FrameHeader::default() };
-        (Header { fin, ..Header::new(opcode, payload_len) }, (theirs, payload_len))
+        (Header::new(opcode, payload_len).with_fin(fin), (theirs, payload_len))
     })
 }
 
@@ -94,8 +94,9 @@ fn batch(lens: &[u64]) -> impl Iterator<Item = (Header, (FrameHeader, u64))> {
 fn read_ours(mut wire: &[u8], rules: &HeaderRules) -> u64 {
     let mut sum = 0;
     while let Some((header, len)) = Header::decode(wire, rules).unwrap() {
-        let key = header.masking_key.map_or(0, u32::from_ne_bytes);
-        sum += header.payload_len + u64::from(key) + u64::from(header.fin) + header.opcode as u64;
+        let key = header.masking_key().map_or(0, u32::from_ne_bytes);
+        sum += header.payload_len() + u64::from(key);
+        sum += u64::from(header.fin()) + header.opcode() as u64;
         wire = &wire[len..];
     }
     sum

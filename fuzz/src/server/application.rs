@@ -27,7 +27,8 @@ use std::{
 
 use chinwag::{
     Answer, CloseCode, CloseReason, Deflate, Frame, Lag, Limits, Message, Opcode, OwnedRequest,
-    Peer, PeerHandle, Request, Route, Server, ServerBuilder, Service, Session, Topic, TopicDeflate,
+    Peer, PeerHandle, Request, Route, Server, ServerBuilder, Service, Session, Timeouts, Topic,
+    TopicDeflate,
     session::{self, sleep},
 };
 
@@ -225,6 +226,8 @@ pub fn builder(scenario: &Scenario, notes: &Arc<Notes>) -> ServerBuilder {
     Server::builder()
         .limits(scenario.limits.clone())
         .max_connections(scenario.max_connections)
+        // The clock goes on for hours while a frame waits for its rest.
+        .timeouts(Timeouts { message: Duration::MAX, ..Timeouts::default() })
         .ping_period(scenario.ping_period)
         .deflate(deflate)
         .service("/echo/{n}", {
@@ -451,7 +454,7 @@ impl Actor {
         match answer {
             Some(answer) if is_left_open => {
                 let mut start = Frame::new(Opcode::Text, answer.as_bytes());
-                start.header.fin = false;
+                start.fin = false;
                 self.is_between_fragments = peer.send_frame(start).is_ok();
             }
             Some(answer) => self.say(peer, &answer),
@@ -485,7 +488,7 @@ impl Service for Actor {
 
     fn frame(&mut self, peer: &mut Peer<'_>, frame: Frame<'_>) {
         self.enter(peer);
-        match frame.header.opcode {
+        match frame.opcode {
             Opcode::Ping => {
                 peer.send_frame(Frame::new(Opcode::Pong, &frame.payload)).ok();
             }
@@ -496,7 +499,7 @@ impl Service for Actor {
             }
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
                 self.partial.extend_from_slice(&frame.payload);
-                if frame.header.fin {
+                if frame.fin {
                     let message = std::mem::take(&mut self.partial);
                     self.answer(peer, &message);
                 }

@@ -59,6 +59,9 @@ struct Subscription {
 struct Received {
     /// Of what went through the worker's mailbox: sent by a handle, or published.
     posted: u64,
+    /// Of that, what was sent by a handle, and what was published to each topic.
+    by_handle: u64,
+    to_topic: [u64; TOPICS],
     published: u64,
     /// Of what a service sent to its own peer.
     sent: u64,
@@ -169,12 +172,14 @@ impl Expected {
         subscription.next = offset + 1;
         let received = self.sources.entry(source).or_default();
         if CHECK_CROSS_ORDER {
+            // A turn delivers topic after topic, in the order of their first publication.
+            let later = received.by_handle.max(received.to_topic[topic]);
             assert!(
-                sequence > received.posted,
+                sequence > later,
                 "sender order: client {number} receives publication {sequence} of source {source} behind \
-                 its {}, which was posted later",
-                received.posted
+                 its {later}, which was posted later"
             );
+            received.to_topic[topic] = sequence;
         }
         if source == number && matches!(self.kind, Kind::Service | Kind::Raw) {
             assert!(
@@ -254,6 +259,7 @@ impl Expected {
                 received.posted
             );
         }
+        received.by_handle = received.by_handle.max(sequence);
         received.posted = received.posted.max(sequence);
     }
 

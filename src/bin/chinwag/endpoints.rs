@@ -18,8 +18,8 @@ pub struct RawEcho;
 
 impl Service for RawEcho {
     fn frame(&mut self, peer: &mut Peer<'_>, mut frame: Frame<'_>) {
-        match frame.header.opcode {
-            Opcode::Ping => frame.header.opcode = Opcode::Pong,
+        match frame.opcode {
+            Opcode::Ping => frame.opcode = Opcode::Pong,
             // §5.5.3: a Pong that nobody asked for is not answered.
             Opcode::Pong => return,
             // §5.5.1: the answer to a Close typically echoes its code.

@@ -9,12 +9,16 @@ use std::{mem, time::Instant};
 use super::{Connection, Event, Mode, incoming::inflated};
 use crate::protocol::{
     buffer::{Payload, Pool, work},
-    close::CloseCause,
+    close::{CloseCause, CloseCode},
     error::{ProtocolError, SendError},
+    extension::ExtensionError,
     frame::{BINARY, CONTINUATION, Header, HeaderRules, Opcode, Rsv, TEXT},
     limits::Limits,
     message::{Unfinished, unmask},
 };
+
+const CONDITION_PANICKED: ExtensionError =
+    ExtensionError::new(CloseCode::INTERNAL_ERROR, "a condition panicked");
 
 /// Bytes of memory that a frame leaves to the next one.
 const MAX_SCRATCH: usize = 1 << 20;
@@ -38,7 +42,10 @@ impl Connection {
                 let direction = agreed.sent_by(self.role);
                 direction.compress(opcode, payload, settings, takeover, codecs, &mut pool.work)
             }
-            _ => None,
+            _ => Ok(None),
+        };
+        let Ok(compressed) = compressed else {
+            return Err(self.give_up_sending(CONDITION_PANICKED, output));
         };
         let header = Header::new(opcode, 0);
         let (header, payload) = match compressed {
@@ -67,19 +74,23 @@ impl Connection {
         *work += work::passing(payload.len());
         scratch.clear();
         scratch.extend_from_slice(payload);
-        let passed = chain.outgoing(header, scratch, max);
-        match passed {
-            Ok(header) => self.push(header, scratch, output),
-            Err(error) => {
-                let (code, reason) = (error.code(), error.reason());
-                // There is no time here but that of the last bytes heard: the wait for the end of TCP is
-                // so much shorter.
-                self.give_up(CloseCause::Local, code, reason, self.since, output);
+        let passed = match chain.outgoing(header, scratch, max) {
+            Ok(header) => {
+                self.push(header, scratch, output);
+                Ok(())
             }
-        }
+            Err(error) => Err(self.give_up_sending(error, output)),
+        };
         scratch.clear();
         scratch.shrink_to(MAX_SCRATCH);
-        passed.map(drop).map_err(|_| SendError::NotOpen)
+        passed
+    }
+
+    /// What the application has installed cannot send. There is no time here but that of the last bytes
+    /// heard: the wait for the end of TCP is so much shorter.
+    fn give_up_sending(&mut self, error: ExtensionError, output: &mut Vec<u8>) -> SendError {
+        self.give_up(CloseCause::Local, error.code(), error.reason(), self.since, output);
+        SendError::NotOpen
     }
 
     // ---- input ---------------------------------------------------------------------------------
@@ -109,10 +120,10 @@ impl Connection {
         self.incoming.as_ref().is_some_and(|incoming| incoming.is_compressed())
     }
 
-    /// Whether a data frame that passes no extension of one's own is compressed.
-    pub(super) fn is_inflated(&self, header: &Header) -> bool {
-        header.rsv == Rsv::RSV1
-            || (header.opcode == Opcode::Continuation && self.continues_compressed())
+    /// Whether a frame passes extensions of one's own, or is one of a compressed message.
+    pub(super) fn is_changed(&self, header: &Header) -> bool {
+        let continues = header.opcode == Opcode::Continuation && self.continues_compressed();
+        self.is_passed_on(header) || header.rsv == Rsv::RSV1 || continues
     }
 
     /// Whether a frame passes extensions of one's own.
@@ -200,26 +211,17 @@ impl Connection {
         if payload.len() > max {
             return Err(ProtocolError::FrameTooBig { len: header.payload_len, max });
         }
-        self.count::<true>(&header)?;
+        self.count(&header, header.rsv == Rsv::RSV1)?;
         let mode = self.settings.mode;
         let message = self.begin_message(header, now, pool)?;
-        match mode {
-            _ if message.is_compressed() => {
-                // What is behind the extensions has no place to wait in.
-                pool.without_stop(|pool| message.join(payload, None, 0, pool))?;
-                self.finish_inflated(header, pool)
-            }
-            Mode::Messages => {
-                message.join(payload, None, 0, pool)?;
-                self.unfinished().finish_fragment(header)
-            }
-            Mode::Raw => {
-                message.check(payload, None, 0)?;
-                let mut buffer = pool.take(payload.len());
-                buffer.append(payload, pool);
-                self.unfinished().finish_raw(header, Payload::Owned(buffer))
-            }
-        }
+        let joins = mode == Mode::Messages || message.is_compressed();
+        // What is behind the extensions has no place to wait in.
+        pool.without_stop(|pool| message.receive(payload, None, 0, joins, pool))?;
+        let payload = match joins {
+            true => Payload::Borrowed(&[]),
+            false => Payload::Borrowed(payload).into_owned_in(pool),
+        };
+        self.finish_data(header, payload, pool)
     }
 
     // ---- compressed messages (RFC 7692) --------------------------------------------------------

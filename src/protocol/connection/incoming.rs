@@ -40,57 +40,103 @@ pub(super) struct Incoming {
 const IN_PLACE: usize = 16 << 10;
 
 impl Connection {
-    /// Reads up to one frame from `input`, which is not empty. `EXTENDED` says whether extensions
-    /// were agreed on: most of it is made twice, so that nobody pays for what was not.
-    pub(super) fn receive_frame<'i, const EXTENDED: bool>(
+    /// Reads up to one frame from `input`, which is not empty.
+    pub(super) fn receive_frame<'i>(
         &mut self,
         input: &mut &'i mut [u8],
         now: Instant,
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<Option<Event<'i>>, ProtocolError> {
-        let incoming = self.incoming.as_deref();
-        if incoming.is_some_and(|incoming| incoming.frame.is_some()) {
-            if EXTENDED && self.is_gathering() {
-                return self.gather(input, now, pool);
+        let is_unfinished = match self.incoming.as_deref() {
+            Some(incoming) if incoming.frame.is_some() => {
+                return self.receive_rest(input, now, pool, output);
             }
-            return self.receive_rest(input, now, pool, output);
+            Some(incoming) if incoming.header_len > 0 => {
+                return self.complete_header(input, now, pool, output);
+            }
+            Some(incoming) => incoming.message.is_some(),
+            None => false,
+        };
+        check_order(input[0], is_unfinished)?;
+        match Header::decode(input, &self.rules(input[0]))? {
+            Some((header, len)) => self.receive_payload(header, len, input, now, pool, output),
+            None => {
+                self.incoming(now).keep_header(input);
+                *input = &mut [];
+                Ok(None)
+            }
         }
-        if incoming.is_none_or(|incoming| incoming.header_len == 0) {
-            check_order(input[0], incoming.is_some_and(|incoming| incoming.message.is_some()))?;
-        }
-        let is_amid = incoming.is_some();
-        let Some((header, header_len)) = self.receive_header::<EXTENDED>(input, now)? else {
+    }
+
+    /// More of a header that was cut off.
+    #[inline(never)]
+    fn complete_header<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+        now: Instant,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Event<'i>>, ProtocolError> {
+        let first = self.unfinished().header[0];
+        let rules = self.rules(first);
+        let Some((header, len)) = self.unfinished().complete_header(input, &rules)? else {
             return Ok(None);
         };
-        pool.work += work::FRAME;
-        if EXTENDED && self.is_passed_on(&header) {
-            *input = &mut mem::take(input)[header_len..];
-            return self.receive_passing(header, input, now, pool);
-        }
-        self.count::<EXTENDED>(&header)?;
-
-        let len = header.payload_len as usize;
-        // What is to be inflated may have to stop in the middle.
-        if input.len() - header_len < len || (EXTENDED && self.is_inflated(&header)) {
-            *input = &mut mem::take(input)[header_len..];
-            if !header.opcode.is_control() {
-                self.begin_message(header, now, pool)?;
-            }
-            self.incoming(now).frame = Some((header, 0));
-            return self.receive_rest(input, now, pool, output);
-        }
-        let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
-        *input = rest;
-        let event = self.receive_whole(header, frame, header_len, now, pool, output)?;
-        if is_amid {
-            self.forget_incoming();
-        }
+        let event = self.receive_payload(header, len, input, now, pool, output)?;
+        self.forget_incoming();
         Ok(event)
     }
 
-    /// A frame that is not compressed and whole in the input, its payload behind the first `header_len`
-    /// bytes of `frame`. Always inlined: nearly every frame comes here, from one of two callers.
+    /// The payload of a frame whose header ends with the first `header_len` bytes of `input`, as far as it
+    /// is there. Always inlined: nearly every frame comes here, from one of two callers.
+    #[inline(always)]
+    fn receive_payload<'i>(
+        &mut self,
+        header: Header,
+        header_len: usize,
+        input: &mut &'i mut [u8],
+        now: Instant,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Event<'i>>, ProtocolError> {
+        pool.work += work::FRAME;
+        let len = header.payload_len as usize;
+        let is_changed = self.extended && self.is_changed(&header);
+        // What an extension has changed may have to be kept.
+        if is_changed || input.len() - header_len < len {
+            *input = &mut mem::take(input)[header_len..];
+            return self.begin_frame(header, input, now, pool, output);
+        }
+        self.count(&header, false)?;
+        let (frame, rest) = mem::take(input).split_at_mut(header_len + len);
+        *input = rest;
+        self.receive_whole(header, frame, header_len, now, pool, output)
+    }
+
+    /// A frame that is not whole, or changed by extensions, whose header was read.
+    #[inline(never)]
+    fn begin_frame<'i>(
+        &mut self,
+        header: Header,
+        input: &mut &'i mut [u8],
+        now: Instant,
+        pool: &mut Pool,
+        output: &mut Vec<u8>,
+    ) -> Result<Option<Event<'i>>, ProtocolError> {
+        if self.is_passed_on(&header) {
+            return self.receive_passing(header, input, now, pool);
+        }
+        self.count(&header, header.rsv == Rsv::RSV1)?;
+        if !header.opcode.is_control() {
+            self.begin_message(header, now, pool)?;
+        }
+        self.incoming(now).frame = Some((header, 0));
+        self.receive_rest(input, now, pool, output)
+    }
+
+    /// A frame that no extension has changed and that is whole in the input, its payload behind the first
+    /// `header_len` bytes of `frame`.
     #[inline(always)]
     fn receive_whole<'i>(
         &mut self,
@@ -112,22 +158,17 @@ impl Connection {
             let message = whole_message(header.opcode, key, frame, header_len)?;
             return Ok(Some(match mode {
                 Mode::Messages => Event::Message(message),
-                Mode::Raw => Event::Frame(Frame { header, payload: message.into_payload() }),
+                Mode::Raw => Event::Frame(Frame::of(&header, message.into_payload())),
             }));
         }
 
         let payload = &mut frame[header_len..];
         let message = self.begin_message(header, now, pool)?;
-        match mode {
-            Mode::Messages => message.join(payload, key, 0, pool).map(drop)?,
-            Mode::Raw => message.check(payload, key, 0)?,
-        }
-        let incoming = self.unfinished();
-        incoming.received += payload.len() as u64;
-        match mode {
-            Mode::Messages => incoming.finish_fragment(header),
-            Mode::Raw => incoming.finish_raw(header, Payload::Borrowed(payload)),
-        }
+        message.receive(payload, key, 0, mode == Mode::Messages, pool)?;
+        self.unfinished().received += payload.len() as u64;
+        let event = self.finish_data(header, Payload::Borrowed(payload), pool)?;
+        self.forget_incoming();
+        Ok(event)
     }
 
     /// More of a frame that is not whole.
@@ -138,6 +179,9 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<Option<Event<'i>>, ProtocolError> {
+        if self.is_gathering() {
+            return self.gather(input, now, pool);
+        }
         let mode = self.settings.mode;
         let incoming = self.unfinished();
         let Some((header, payload)) = incoming.take(input, mode, pool)? else { return Ok(None) };
@@ -145,13 +189,25 @@ impl Connection {
             self.forget_incoming();
             return self.finish_control(header, Payload::Owned(payload), now, output);
         }
-        let event = match mode {
-            _ if incoming.is_compressed() => self.finish_inflated(header, pool)?,
-            Mode::Raw => incoming.finish_raw(header, Payload::Owned(payload))?,
-            Mode::Messages => incoming.finish_fragment(header)?,
-        };
+        let event = self.finish_data(header, Payload::Owned(payload), pool)?;
         self.forget_incoming();
         Ok(event)
+    }
+
+    /// A data frame of an unfinished message has been taken; `payload` is there where it was not joined.
+    pub(super) fn finish_data<'i>(
+        &mut self,
+        header: Header,
+        payload: Payload<'i>,
+        pool: &mut Pool,
+    ) -> Result<Option<Event<'i>>, ProtocolError> {
+        let mode = self.settings.mode;
+        let incoming = self.unfinished();
+        match mode {
+            _ if incoming.is_compressed() => self.finish_inflated(header, pool),
+            Mode::Raw => incoming.finish_raw(header, payload),
+            Mode::Messages => incoming.finish_fragment(header),
+        }
     }
 
     /// The message that a data frame belongs to; starts it with its first frame, whose length was
@@ -184,10 +240,10 @@ impl Connection {
 
     /// What a header has to keep to whose first byte is `first`.
     #[inline]
-    fn rules<const EXTENDED: bool>(&self, first: u8) -> HeaderRules {
+    fn rules(&self, first: u8) -> HeaderRules {
         let max_payload = self.settings.limits.max_frame;
         let rules = HeaderRules { role: self.role, max_payload, rsv: Rsv::NONE };
-        if EXTENDED { self.extended_rules(first, rules) } else { rules }
+        if self.extended { self.extended_rules(first, rules) } else { rules }
     }
 
     fn finish_control<'i>(
@@ -206,41 +262,15 @@ impl Connection {
                 if header.opcode == Opcode::Close {
                     self.receive_close(decode_close(&payload)?, now);
                 }
-                Ok(Some(Event::Frame(Frame { header, payload })))
+                Ok(Some(Event::Frame(Frame::of(&header, payload))))
             }
         }
     }
 
-    /// The next header, and how many bytes of `input` it ends with; `None` where it is cut off, and then
-    /// what there is of it is kept and taken off `input`.
+    /// §10.4: the message that a data frame belongs to, or begins, `compressed` or not, stays within its
+    /// limits.
     #[inline]
-    fn receive_header<const EXTENDED: bool>(
-        &mut self,
-        input: &mut &mut [u8],
-        now: Instant,
-    ) -> Result<Option<(Header, usize)>, ProtocolError> {
-        if let Some(incoming) = self.incoming.as_deref()
-            && incoming.header_len > 0
-        {
-            let rules = self.rules::<EXTENDED>(incoming.header[0]);
-            return self.unfinished().complete_header(input, &rules);
-        }
-        match Header::decode(input, &self.rules::<EXTENDED>(input[0]))? {
-            Some(header) => Ok(Some(header)),
-            None => {
-                self.incoming(now).keep_header(input);
-                *input = &mut [];
-                Ok(None)
-            }
-        }
-    }
-
-    /// §10.4: the message that a data frame belongs to stays within its limits.
-    #[inline]
-    pub(super) fn count<const EXTENDED: bool>(
-        &mut self,
-        header: &Header,
-    ) -> Result<(), ProtocolError> {
+    pub(super) fn count(&mut self, header: &Header, compressed: bool) -> Result<(), ProtocolError> {
         let limits = &self.settings.limits;
         match header.opcode {
             Opcode::Close | Opcode::Ping | Opcode::Pong => Ok(()),
@@ -248,7 +278,6 @@ impl Connection {
                 Err(ProtocolError::TooManyFragments { max: 0 })
             }
             Opcode::Text | Opcode::Binary => {
-                let compressed = EXTENDED && header.rsv == Rsv::RSV1;
                 check_message_len(header.payload_len, compressed, limits)
             }
             Opcode::Continuation => {
@@ -280,8 +309,7 @@ fn check_order(first: u8, unfinished: bool) -> Result<(), ProtocolError> {
 
 /// A frame of a compressed message as it goes up in raw mode: as if it had not been compressed.
 pub(super) fn inflated(header: Header, payload: Payload<'static>) -> Event<'static> {
-    let header = Header { rsv: Rsv::NONE, payload_len: payload.len() as u64, ..header };
-    Event::Frame(Frame { header, payload })
+    Event::Frame(Frame { rsv: Rsv::NONE, ..Frame::of(&header, payload) })
 }
 
 impl Incoming {
@@ -371,19 +399,17 @@ impl Incoming {
         let (key, len) =
             (header.masking_key, input.len().min(header.payload_len as usize - offset));
         let piece = &mut input[..len];
-        let taken = match (&mut self.message, mode) {
-            (Some(message), _)
-                if !header.opcode.is_control()
-                    && (mode == Mode::Messages || message.is_compressed()) =>
-            {
-                message.join(piece, key, offset, pool)?
+        let taken = match &mut self.message {
+            Some(message) if !header.opcode.is_control() => {
+                let joins = mode == Mode::Messages || message.is_compressed();
+                let taken = message.receive(piece, key, offset, joins, pool)?;
+                self.received += taken as u64;
+                if !joins {
+                    self.payload.append(piece, pool);
+                }
+                taken
             }
-            (Some(message), Mode::Raw) if !header.opcode.is_control() => {
-                message.check(piece, key, offset)?;
-                self.payload.append(piece, pool);
-                len
-            }
-            (Some(_) | None, Mode::Messages | Mode::Raw) => {
+            Some(_) | None => {
                 unmask(piece, key, offset);
                 self.payload.append(piece, pool);
                 len
@@ -391,9 +417,6 @@ impl Incoming {
         };
         *input = &mut mem::take(input)[taken..];
         self.frame = Some((header, offset + taken));
-        if !header.opcode.is_control() {
-            self.received += taken as u64;
-        }
         Ok(self.finish_whole())
     }
 
@@ -481,6 +504,6 @@ impl Incoming {
         if let Some(message) = self.message.take_if(|_| header.fin) {
             message.finish_text()?;
         }
-        Ok(Some(Event::Frame(Frame { header, payload })))
+        Ok(Some(Event::Frame(Frame::of(&header, payload))))
     }
 }

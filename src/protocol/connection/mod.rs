@@ -340,11 +340,7 @@ impl Connection {
     ) -> Option<Event<'i>> {
         self.heard(now);
         while self.state.receives() && !input.is_empty() {
-            let received = match self.extended {
-                false => self.receive_frame::<false>(input, now, pool, output),
-                true => self.receive_frame::<true>(input, now, pool, output),
-            };
-            match received {
+            match self.receive_frame(input, now, pool, output) {
                 // A frame that could not go on to the end of the input.
                 Ok(None) if !input.is_empty() && self.is_amid_frame() => return None,
                 Ok(None) => {}
@@ -592,7 +588,7 @@ impl Connection {
         pool: &mut Pool,
         output: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        let Header { fin, rsv, opcode, .. } = frame.header;
+        let &Frame { fin, rsv, opcode, .. } = frame;
         if self.settings.mode != Mode::Raw || rsv != Rsv::NONE {
             return Err(SendError::IllegalFrame);
         }

@@ -1,12 +1,12 @@
 //! The extensions of one's own that a connection has agreed on, one behind the other.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use super::{DataFrame, ExtensionError, Offer, Transform, parse};
-use crate::protocol::{close::CloseCode, frame::Header, frame::Rsv};
+use crate::{
+    guard::guard,
+    protocol::{close::CloseCode, frame::Header, frame::Rsv},
+};
 
 /// What data frames pass on their way in and out.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ impl Link {
         let &Header { fin, opcode, .. } = header;
         let mut frame = DataFrame { fin, opcode, rsv, claimed: self.rsv, payload, max };
         let transform = self.transform.as_deref_mut().expect("it is there until it is dropped");
-        catch_unwind(AssertUnwindSafe(|| work(transform, &mut frame))).unwrap_or(Err(PANICKED))?;
+        guard(|| work(transform, &mut frame)).unwrap_or(Err(PANICKED))?;
         Ok(frame.rsv)
     }
 }
@@ -111,7 +111,7 @@ impl Drop for Link {
     /// A panic ends here: it has told of itself, and the connection is gone anyway.
     fn drop(&mut self) {
         let transform = self.transform.take();
-        catch_unwind(AssertUnwindSafe(|| drop(transform))).ok();
+        guard(|| drop(transform)).ok();
     }
 }
 

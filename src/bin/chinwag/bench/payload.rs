@@ -151,10 +151,9 @@ const MANY_SCRIPTS: &[&str] = &[
 /// Choice: §5.3 wants a fresh masking key for each frame. Here one is sent many times, as the load
 /// generator is to cost less than the server; it is meant for servers that its user runs.
 pub fn frame(opcode: Opcode, rsv: Rsv, payload: &[u8]) -> Vec<u8> {
-    let header =
-        Header { rsv, masking_key: Some(KEY), ..Header::new(opcode, payload.len() as u64) };
+    let header = Header::new(opcode, payload.len() as u64);
     let mut wire = Vec::with_capacity(payload.len() + 14);
-    header.append_to(&mut wire);
+    header.with_rsv(rsv).with_masking_key(Some(KEY)).append_to(&mut wire);
     let start = wire.len();
     wire.extend_from_slice(payload);
     apply_mask(&mut wire[start..], KEY, 0);
@@ -247,8 +246,11 @@ mod tests {
             let mut wire = frame(Opcode::Binary, Rsv::RSV1, &payload);
             let rules = HeaderRules { role: Role::Server, max_payload: usize::MAX, rsv: Rsv::RSV1 };
             let (header, len) = Header::decode(&wire, &rules).unwrap().unwrap();
-            assert_eq!((header.fin, header.opcode, header.rsv), (true, Opcode::Binary, Rsv::RSV1));
-            apply_mask(&mut wire[len..], header.masking_key.unwrap(), 0);
+            assert_eq!(
+                (header.fin(), header.opcode(), header.rsv()),
+                (true, Opcode::Binary, Rsv::RSV1)
+            );
+            apply_mask(&mut wire[len..], header.masking_key().unwrap(), 0);
             assert_eq!(wire[len..], payload);
         }
     }

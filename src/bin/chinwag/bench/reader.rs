@@ -243,7 +243,7 @@ impl Reader {
 
     /// Begins a frame, and with it a message where it is the first of one.
     fn begin(&mut self, header: &Header, care: Care) -> Result<(), ProtocolError> {
-        let &Header { opcode, fin, rsv, payload_len, .. } = header;
+        let (opcode, rsv, payload_len) = (header.opcode(), header.rsv(), header.payload_len());
         match (opcode, &mut self.message) {
             (Opcode::Text | Opcode::Binary, message @ None) => {
                 let compressed = rsv.contains(Rsv::RSV1);
@@ -267,7 +267,7 @@ impl Reader {
         if rsv != Rsv::NONE && !matches!(opcode, Opcode::Text | Opcode::Binary) {
             return Err(ProtocolError::ReservedBits { bits: rsv.bits() });
         }
-        self.frame = Some(Frame { opcode, fin, left: payload_len });
+        self.frame = Some(Frame { opcode, fin: header.fin(), left: payload_len });
         Ok(())
     }
 

@@ -163,12 +163,10 @@ impl Talk {
         for (at, fragment) in fragments.iter().enumerate() {
             let opcode = if at == 0 { Opcode::Text } else { Opcode::Continuation };
             let key = self.keys.next_key();
-            let header = Header {
-                fin: at + 1 == fragments.len(),
-                masking_key: Some(key),
-                ..Header::new(opcode, fragment.len() as u64)
-            };
-            header.append_to(&mut wire);
+            Header::new(opcode, fragment.len() as u64)
+                .with_fin(at + 1 == fragments.len())
+                .with_masking_key(Some(key))
+                .append_to(&mut wire);
             let start = wire.len();
             wire.extend_from_slice(fragment.as_bytes());
             apply_mask(&mut wire[start..], key, 0);

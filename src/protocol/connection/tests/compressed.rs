@@ -441,6 +441,22 @@ fn a_condition_decides_beside_the_length() {
 }
 
 #[test]
+fn a_condition_that_panics_harms_its_connection_alone() {
+    let panics = Condition::new(|_, payload| panic!("{} bytes", payload.len()));
+    let settings =
+        compressing(Deflate { compress_if: Some(panics), min_len: 2, ..Deflate::default() });
+    for role in ROLES {
+        let mut endpoint = Endpoint::open(role, &settings);
+        endpoint.say("1").unwrap();
+        assert_eq!(endpoint.sent(), [bare(TEXT, "1")], "it is not asked");
+        assert_eq!(endpoint.say("message"), Err(SendError::NotOpen));
+        assert_eq!(endpoint.sent(), [close_frame(1011, "a condition panicked")]);
+        let ended = (CloseCause::Local, 1011, "a condition panicked");
+        assert_eq!((endpoint.ended(), endpoint.state()), (Some(ended), State::Closed));
+    }
+}
+
+#[test]
 fn with_takeover_a_message_refers_back_to_the_last_one() {
     let message = "what was said once needs not be said again, as the other side has it still";
     for role in ROLES {

@@ -506,6 +506,37 @@ fn what_is_framed_elsewhere_is_not_taken() {
     assert_eq!(plain.sent(), [bare(TEXT, "Hello")]);
 }
 
+/// A frame behind an extension is inflated as a whole; the next one waits until something is allowed again.
+#[test]
+fn inflating_stops_between_frames_that_pass() {
+    let settings = Settings { deflate: Some(Deflate::default()), ..with([count()]) };
+    for role in ROLES {
+        let mut pair = Pair::open(&settings);
+        let (from, to) = pair.ends(role);
+        let zeros = "0".repeat(100_000);
+        for _ in 0..2 {
+            from.say(&zeros).unwrap();
+        }
+        let whole = std::mem::take(&mut from.output);
+        let mut wire = whole.clone();
+        let mut input = wire.as_mut_slice();
+        let Endpoint { connection, now, pool, output, .. } = &mut *to;
+        pool.set_inflate_allowance(150_000);
+        let event = connection.receive(&mut input, *now, pool, output);
+        assert_eq!(event.map(Seen::from), Some(text(&zeros)));
+        let left = pool.inflate_allowance();
+        assert!((45_000..=50_000).contains(&left), "{left} may still be inflated");
+        pool.set_inflate_allowance(0);
+        assert!(connection.receive(&mut input, *now, pool, output).is_none());
+        assert!(!input.is_empty(), "its end is left");
+        pool.set_inflate_allowance(1);
+        let rest = input.len();
+        to.hear(&whole[whole.len() - rest..]);
+        assert_eq!(to.seen, [text(&zeros)]);
+        assert_eq!(to.pool.inflate_allowance(), 0, "that was more than one byte");
+    }
+}
+
 #[test]
 fn no_window_is_for_topics() {
     let deflate = Some(Deflate::for_topics());

@@ -115,7 +115,7 @@ impl From<Event<'_>> for Seen {
         match event {
             Event::Message(Message::Text(text)) => Self::Text(text.as_str().into()),
             Event::Message(Message::Binary(bytes)) => Self::Binary(bytes.to_vec()),
-            Event::Frame(Frame { header: Header { fin, rsv, opcode, .. }, payload }) => {
+            Event::Frame(Frame { fin, rsv, opcode, payload, .. }) => {
                 let first = u8::from(fin) << 7 | rsv.bits() << 4 | opcode as u8;
                 Self::Frame(first, payload.to_vec())
             }
@@ -256,9 +256,9 @@ impl Endpoint {
     fn send_frame(&mut self, first: u8, payload: &[u8]) -> Result<(), SendError> {
         // The RSV bits of a first byte are a frame's only by way of the parser.
         let rules = HeaderRules { role: Role::Client, max_payload: 0, rsv: ANY_RSV };
-        let (mut header, _) = Header::decode(&[first | 0x80, 0], &rules).unwrap().unwrap();
-        header.fin = first & 0x80 != 0;
-        let frame = Frame { header, payload: Payload::Borrowed(payload) };
+        let (header, _) = Header::decode(&[first | 0x80, 0], &rules).unwrap().unwrap();
+        let frame = Frame::of(&header, Payload::Borrowed(payload));
+        let frame = Frame { fin: first & 0x80 != 0, ..frame };
         self.connection.send_frame(&frame, self.now, &mut self.pool, &mut self.output)
     }
 

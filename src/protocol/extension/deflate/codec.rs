@@ -5,12 +5,15 @@ use std::{fmt, mem};
 use zlib_rs::{DeflateConfig, DeflateFlush, InflateFlush, Method, Status, Strategy};
 
 use super::{Agreed, Deflate, Grant, OWN_BITS};
-use crate::protocol::{
-    Role,
-    buffer::{Buffer, Pool, work},
-    error::ProtocolError,
-    frame::Opcode,
-    utf8::Utf8Checker,
+use crate::{
+    guard::Panicked,
+    protocol::{
+        Role,
+        buffer::{Buffer, Pool, work},
+        error::ProtocolError,
+        frame::Opcode,
+        utf8::Utf8Checker,
+    },
 };
 
 /// What a message's compressed form ends with and is sent without (RFC 7692 §7.2.1).
@@ -422,6 +425,9 @@ impl Direction {
     /// The compressed form of a message to be sent; `None` where it goes out plain, as it is shorter
     /// so, or as there is no compressing with the window agreed on. A plain one has left nothing in a
     /// window. Adds to `work`.
+    ///
+    /// # Errors
+    /// The application's condition has panicked.
     pub(in crate::protocol) fn compress<'c>(
         self,
         opcode: Opcode,
@@ -430,9 +436,9 @@ impl Direction {
         takeover: &mut Option<Box<Takeover>>,
         codecs: &'c mut Codecs,
         work: &mut u64,
-    ) -> Option<&'c [u8]> {
-        if !OWN_BITS.contains(&self.window_bits) || !settings.is_worth_while(opcode, payload) {
-            return None;
+    ) -> Result<Option<&'c [u8]>, Panicked> {
+        if !OWN_BITS.contains(&self.window_bits) || !settings.is_worth_while(opcode, payload)? {
+            return Ok(None);
         }
         *work += work::compressing(payload.len());
         let Codecs { compressors, compressed, .. } = codecs;
@@ -443,13 +449,13 @@ impl Direction {
                 .compressor
                 .get_or_insert_with(|| Compressor::new(self.window_bits, settings))
                 .compress(payload, compressed);
-            return Some(compressed);
+            return Ok(Some(compressed));
         }
         let config = Config::alone(self.window_bits, settings, payload.len());
         let compressor = borrow(compressors, config);
         compressor.compress(payload, compressed);
         compressor.reset();
-        (compressed.len() < payload.len()).then_some(compressed)
+        Ok((compressed.len() < payload.len()).then_some(compressed))
     }
 }
 

@@ -531,6 +531,7 @@ fn only_short_messages_that_refer_to_no_other_are_compressed_quickly() {
             &mut codecs,
             &mut 0,
         );
+        let message = message.expect("no condition panics");
         assert_eq!(message.map(coding), Some(coded), "{len} B, {settings:?}");
         let inflated = inflate([message.unwrap_or_default()], b"", len);
         assert_eq!(inflated.as_deref(), Ok(&digits[..len]), "{len} B, {settings:?}");
