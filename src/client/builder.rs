@@ -10,6 +10,7 @@ use super::{
     Client,
     error::ConnectError,
     opening::Opening,
+    reach::reach,
     receiver::{Received, Receiver},
     stream::Stream,
     url::Url,
@@ -131,8 +132,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How long it may take to connect TCP, all addresses of the host together. Default 10 s. Looking
-    /// up its name has the system's own bounds.
+    /// How long it may take to connect TCP, all addresses of the host together: the next one is tried
+    /// as soon as one fails, or has not answered for 250 ms, and the first that connects wins (RFC 8305).
+    /// Default 10 s, not 0. The time to look up the name counts too, but the system has its own bounds
+    /// for that.
     #[must_use]
     pub fn connect_timeout(mut self, wait: Duration) -> Self {
         self.connect_timeout = wait;
@@ -219,22 +222,7 @@ impl ClientBuilder {
     fn reach(&self, url: &Url<'_>) -> Result<TcpStream, ConnectError> {
         let until = deadline(self.connect_timeout);
         let addrs = (url.host(), url.port).to_socket_addrs().map_err(ConnectError::Resolve)?;
-        let mut last = std::io::ErrorKind::AddrNotAvailable.into();
-        for addr in addrs {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ConnectError::Connect(std::io::ErrorKind::TimedOut.into()));
-            }
-            match TcpStream::connect_timeout(&addr, left) {
-                Ok(socket) => {
-                    // Messages are written whole: none has to wait for the next.
-                    socket.set_nodelay(true).map_err(ConnectError::Connect)?;
-                    return Ok(socket);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectError::Connect(last))
+        reach(addrs, until).map_err(ConnectError::Connect)
     }
 
     fn open<T: Received, S: Stream>(

@@ -60,6 +60,7 @@ mod backoff;
 mod builder;
 mod error;
 mod opening;
+mod reach;
 mod receiver;
 mod stream;
 mod text;
