@@ -22,7 +22,8 @@ pub enum ConnectError {
     Tls,
     /// The host's name has no address.
     Resolve(io::Error),
-    /// No address of the host takes the connection; the last one's error.
+    /// No address of the host takes the connection: the error of the one that failed last, or
+    /// [`TimedOut`](io::ErrorKind::TimedOut) where the time was up before all had failed.
     Connect(io::Error),
     /// The connection was lost before the server had answered.
     Lost(io::Error),
@@ -32,8 +33,11 @@ pub enum ConnectError {
     Timeout,
     /// What was asked for may not stand in a request.
     Request(EncodeError),
-    /// The answer is no HTTP/1.1, or passes the limits.
+    /// The response is no HTTP/1.1, or passes the limits, which count all heads together where interim
+    /// responses (1xx) come before it.
     Head(HandshakeError),
+    /// The server sent more than 16 interim responses (1xx, RFC 9110 §15.2) and no final one.
+    Interim,
     /// The server answered over HTTP: it does not agree, or is found elsewhere.
     Refused(Box<Refusal>),
     /// The server agrees, but not to what was asked for (§4.1).
@@ -60,7 +64,7 @@ impl ConnectError {
             Self::Url(_) | Self::Tls | Self::Request(_) | Self::Head(_) | Self::Response(_) => {
                 false
             }
-            Self::Extensions(_) | Self::Conflict(_) => false,
+            Self::Extensions(_) | Self::Conflict(_) | Self::Interim => false,
         }
     }
 }
@@ -83,6 +87,7 @@ impl fmt::Display for ConnectError {
                 f.write_str("the server's answer is not HTTP/1.1; does it expect TLS (wss://)?")
             }
             Self::Head(error) => write!(f, "the server's answer breaks a rule: {error}"),
+            Self::Interim => f.write_str("the server sent interim responses (1xx) without end"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Response(error) => error.fmt(f),
             Self::Extensions(error) => error.fmt(f),

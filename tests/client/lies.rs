@@ -13,7 +13,7 @@ use chinwag::{
     client::{Client, ClientBuilder, ConnectError, TimedOut},
     protocol::{
         close::Timeout,
-        handshake::{ResponseError, accept_key},
+        handshake::{HandshakeError, ResponseError, accept_key},
     },
 };
 
@@ -156,6 +156,73 @@ fn who_does_not_speak_http_is_given_up() {
     ] {
         let error = verdict(move |_| answer.to_owned());
         assert!(error.to_string().contains(words), "{name}: {error}");
+    }
+}
+
+/// What becomes of a connection to a server that sends `before` and then agrees, in writes of `piece`
+/// bytes.
+fn interim(before: &str, piece: usize) -> Result<(), ConnectError> {
+    let before = before.to_owned();
+    let (url, server) = server(move |mut socket, key| {
+        socket.set_nodelay(true).unwrap();
+        let answer = before + &agree(key, "") + "\x01\x05Hello\0\0";
+        for piece in answer.as_bytes().chunks(piece) {
+            socket.write_all(piece).ok();
+        }
+        socket.write_all(b"\x80\0").ok();
+        socket
+    });
+    let connected = builder().connect(&url);
+    let heard = connected.map(|mut client| assert_eq!(client.recv(), Ok(Some("Hello".into()))));
+    drop(server.join().unwrap());
+    heard
+}
+
+#[test]
+fn interim_responses_come_before_the_final_one() {
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    for (name, before) in [
+        ("none", String::new()),
+        ("100", go_on.into()),
+        ("102", "HTTP/1.1 102 Processing\r\n\r\n".into()),
+        ("103", early.into()),
+        ("one that nobody knows", "HTTP/1.1 199 \r\n\r\n".into()),
+        ("several", [go_on, early, early].concat()),
+        ("as many as there may be", go_on.repeat(16)),
+    ] {
+        for piece in [usize::MAX, 1, 50] {
+            interim(&before, piece).unwrap_or_else(|error| panic!("{name}, {piece}: {error}"));
+        }
+    }
+    let error = interim(&go_on.repeat(17), usize::MAX).unwrap_err();
+    assert!(matches!(error, ConnectError::Interim), "{error}");
+    assert!(!error.may_pass());
+    assert!(error.to_string().contains("1xx"), "{error}");
+    let refused = verdict(move |_| format!("{go_on}HTTP/1.1 404 Not Found\r\n\r\n"));
+    assert!(matches!(refused, ConnectError::Refused(refusal) if refusal.status == 404));
+    assert!(matches!(verdict(move |_| go_on.into()), ConnectError::Ended));
+}
+
+#[test]
+fn all_heads_of_an_answer_together_are_within_the_limit_of_one() {
+    let early = |len: usize| {
+        let (start, end) = ("HTTP/1.1 103 Early Hints\r\nLink: ", "\r\n\r\n");
+        format!("{start}{}{end}", "x".repeat(len - start.len() - end.len()))
+    };
+    let limit = Limits::default().max_head;
+    let final_len = agree("dGhlIHNhbXBsZSBub25jZQ==", "").len();
+    let left = limit - final_len;
+    for piece in [usize::MAX, 1_000] {
+        for before in [left, left - 1] {
+            let before = early(before / 2) + &early(before - before / 2);
+            interim(&before, piece).unwrap();
+        }
+        let before = early(left / 2) + &early(left + 1 - left / 2);
+        match interim(&before, piece).unwrap_err() {
+            ConnectError::Head(HandshakeError::HeadTooLong { max }) => assert_eq!(max, limit),
+            other => panic!("{other}"),
+        }
     }
 }
 
