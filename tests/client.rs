@@ -4,5 +4,7 @@ mod support;
 
 #[path = "client/lies.rs"]
 mod lies;
+#[path = "client/streams.rs"]
+mod streams;
 #[path = "client/talk.rs"]
 mod talk;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Frame, Limits, Message, Timeouts,
+    guard::{Panicked, guard},
     protocol::{
         connection::{Connection, Settings},
         extension::{Extensions, deflate::Deflate},
@@ -177,7 +178,7 @@ impl ClientBuilder {
         stream: S,
         url: &str,
     ) -> Result<Client<Message<'static>, S>, ConnectError> {
-        self.open(stream, &Url::parse(url)?)
+        self.over_stream(stream, url)
     }
 
     /// The same in [raw mode](Self::connect_raw).
@@ -189,7 +190,7 @@ impl ClientBuilder {
         stream: S,
         url: &str,
     ) -> Result<Client<Frame<'static>, S>, ConnectError> {
-        self.open(stream, &Url::parse(url)?)
+        self.over_stream(stream, url)
     }
 
     /// Connects to `url`, which is one of `ws:`, over whatever `wrap` makes of the socket: something
@@ -214,9 +215,20 @@ impl ClientBuilder {
         if url.secure {
             return Err(ConnectError::Tls);
         }
-        // What may not be asked for is known before anything is sent.
-        self.with_request(&url, &self.settings, |request| request.encode())?;
-        self.open(wrap(self.reach(&url)?), &url)
+        guarded(|| {
+            // What may not be asked for is known before anything is sent.
+            self.with_request(&url, &self.settings, |request| request.encode())?;
+            self.open(wrap(self.reach(&url)?), &url)
+        })
+    }
+
+    fn over_stream<T: Received, S: Stream>(
+        &self,
+        stream: S,
+        url: &str,
+    ) -> Result<Client<T, S>, ConnectError> {
+        let url = Url::parse(url)?;
+        guarded(|| self.open(stream, &url))
     }
 
     fn reach(&self, url: &Url<'_>) -> Result<TcpStream, ConnectError> {
@@ -266,6 +278,14 @@ impl ClientBuilder {
             headers: &headers,
         })
     }
+}
+
+/// Connects, which calls the code of extensions, and what makes a stream of the socket.
+fn guarded<C>(connect: impl FnOnce() -> Result<C, ConnectError>) -> Result<C, ConnectError> {
+    guard(connect).unwrap_or_else(|Panicked| {
+        log::error!("the code of an extension or of a stream panicked in connecting");
+        Err(ConnectError::Panicked)
+    })
 }
 
 /// When `wait` is over; a year stands for what the clock cannot tell.

@@ -46,6 +46,8 @@ pub enum ConnectError {
     Extensions(Refused),
     /// Two of the extensions that are to be offered do not go together.
     Conflict(Conflict),
+    /// The code of an extension panicked, or of what makes a stream of the socket.
+    Panicked,
 }
 
 impl ConnectError {
@@ -64,7 +66,7 @@ impl ConnectError {
             Self::Url(_) | Self::Tls | Self::Request(_) | Self::Head(_) | Self::Response(_) => {
                 false
             }
-            Self::Extensions(_) | Self::Conflict(_) | Self::Interim => false,
+            Self::Extensions(_) | Self::Conflict(_) | Self::Interim | Self::Panicked => false,
         }
     }
 }
@@ -92,6 +94,7 @@ impl fmt::Display for ConnectError {
             Self::Response(error) => error.fmt(f),
             Self::Extensions(error) => error.fmt(f),
             Self::Conflict(error) => error.fmt(f),
+            Self::Panicked => f.write_str("the code of an extension or of a stream panicked"),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     error::{ConnectError, Refusal},
-    stream::{Stream, is_timeout},
+    stream::{self, Stream, is_timeout},
 };
 use crate::protocol::{
     connection::{Settings, Terms},
@@ -117,8 +117,7 @@ impl<S: Stream> Opening<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ConnectError> {
         loop {
             let left = self.left()?;
-            self.stream.set_read_timeout(Some(left)).map_err(ConnectError::Lost)?;
-            match self.stream.read(buffer) {
+            match stream::read(self.stream, buffer, Some(left)) {
                 Ok(0) => return Err(ConnectError::Ended),
                 Ok(read) => return Ok(read),
                 Err(error) => check(error)?,
@@ -129,14 +128,13 @@ impl<S: Stream> Opening<'_, S> {
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ConnectError> {
         while !bytes.is_empty() {
             let left = self.left()?;
-            self.stream.set_write_timeout(Some(left)).map_err(ConnectError::Lost)?;
-            match self.stream.write(bytes) {
+            match stream::write(self.stream, bytes, left) {
                 Ok(0) => return Err(ConnectError::Ended),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) => check(error)?,
             }
         }
-        self.stream.flush().map_err(ConnectError::Lost)
+        stream::guarded(|| self.stream.flush()).map_err(ConnectError::Lost)
     }
 
     /// What is left of the time, which is not zero.

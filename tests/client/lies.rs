@@ -20,7 +20,7 @@ use chinwag::{
 use crate::support::DEADLINE;
 
 /// A server for one connection: reads the request and does what `script` does with its key.
-fn server<R: Send + 'static>(
+pub fn server<R: Send + 'static>(
     script: impl FnOnce(TcpStream, &str) -> R + Send + 'static,
 ) -> (String, JoinHandle<R>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ fn server<R: Send + 'static>(
 }
 
 /// An answer that agrees, with `more` headers.
-fn agree(key: &str, more: &str) -> String {
+pub fn agree(key: &str, more: &str) -> String {
     let accept = String::from_utf8(accept_key(key).to_vec()).unwrap();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -51,7 +51,7 @@ fn agree(key: &str, more: &str) -> String {
 }
 
 /// A server that agrees and then does what `script` does.
-fn agreeable<R: Send + 'static>(
+pub fn agreeable<R: Send + 'static>(
     script: impl FnOnce(TcpStream) -> R + Send + 'static,
 ) -> (String, JoinHandle<R>) {
     server(move |mut socket, key| {
@@ -60,18 +60,18 @@ fn agreeable<R: Send + 'static>(
     })
 }
 
-fn builder() -> ClientBuilder {
+pub fn builder() -> ClientBuilder {
     Client::builder().read_timeout(Some(DEADLINE)).protocol("chat")
 }
 
 /// Deadlines that tests can wait for, where `change` says.
-fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
+pub fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts { ping_period: None, ..Timeouts::default() };
     change(&mut timeouts);
     timeouts
 }
 
-const SHORT: Duration = Duration::from_millis(50);
+pub const SHORT: Duration = Duration::from_millis(50);
 
 /// What a client says to a server that answers `answer`.
 fn verdict(answer: impl FnOnce(&str) -> String + Send + 'static) -> ConnectError {
@@ -434,6 +434,71 @@ fn who_does_not_answer_a_ping_is_closed() {
     let heard = frames(&server.join().unwrap());
     assert_eq!((heard.len(), heard[0].0), (2, 0x89));
     assert_eq!(heard[1], (0x88, b"\x03\xf3Ping timeout".to_vec()));
+}
+
+/// Writes `flood` over and over until the client leaves, or has stayed for far too long.
+fn flood(mut socket: &TcpStream, flood: &[u8]) {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE / 4 && socket.write_all(flood).is_ok() {}
+}
+
+#[test]
+fn a_read_timeout_is_kept_whatever_else_arrives() {
+    for (name, once, over_and_over) in [
+        ("Pings", &b""[..], &b"\x89\0"[..]),
+        ("Pongs", b"", b"\x8a\0"),
+        ("fragments", b"\x01\0", b"\0\0"),
+        ("a long message", b"\x82\x7f\0\0\x01\0\0\0\0\0", b"xx"),
+    ] {
+        for split in [false, true] {
+            let (url, server) = agreeable(move |mut socket| {
+                socket.write_all(once).unwrap();
+                flood(&socket, &over_and_over.repeat(10_000));
+            });
+            let limits = Limits {
+                max_frame: usize::MAX,
+                max_message: usize::MAX,
+                max_fragments: u32::MAX,
+                ..Limits::default()
+            };
+            let brief = builder().limits(limits).read_timeout(Some(SHORT));
+            let client = brief.connect(&url).unwrap();
+            let begun = Instant::now();
+            let received = match split {
+                false => { client }.recv(),
+                true => client.split().unwrap().1.recv(),
+            };
+            assert_eq!(received, Err(TimedOut), "{name}");
+            assert!((SHORT..DEADLINE / 4).contains(&begun.elapsed()), "{name}");
+            server.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_floods_and_does_not_answer_a_ping_is_closed() {
+    let (url, server) = agreeable(|mut socket| {
+        let mut ping = [0; 10];
+        socket.read_exact(&mut ping).unwrap();
+        let message = [b"\x82\x7e\x40\0", &[b'x'; 0x4000][..]].concat();
+        flood(&socket, &message);
+    });
+    let brief = timeouts(|timeouts| {
+        timeouts.ping_period = Some(SHORT);
+        timeouts.pong = SHORT;
+        timeouts.close = SHORT;
+    });
+    let mut client = builder().timeouts(brief).connect(&url).unwrap();
+    let begun = Instant::now();
+    while let Some(_message) = client.recv().unwrap() {
+        // Who takes their time reads less, and waits no longer for all that.
+        thread::sleep(Duration::from_millis(2));
+    }
+    let reason = client.close_reason().unwrap();
+    assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Pong));
+    assert!(begun.elapsed() < DEADLINE / 4);
+    drop(client);
+    server.join().unwrap();
 }
 
 #[test]
