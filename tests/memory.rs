@@ -29,6 +29,8 @@ mod opening;
 mod services;
 #[path = "memory/sessions.rs"]
 mod sessions;
+#[path = "memory/settings.rs"]
+mod settings;
 #[path = "memory/topics.rs"]
 mod topics;
 

@@ -53,25 +53,29 @@ use self::{
     rate::Rate,
     room::{Due, Room},
 };
-use crate::service::{Answer, Peer, Request};
+use crate::{
+    protocol::limits::{SettingError, in_range},
+    service::{Answer, Peer, Request},
+};
 
 /// How much people can make the chat hold, and how fast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatLimits {
-    /// Longest name of a member or a room, in bytes of its Unicode form NFKC. Default 64; a longer one
-    /// is refused with a line that says so, and in a request with status 400.
+    /// Longest name of a member or a room, in bytes of its Unicode form NFKC. Default 64, at least 5, as
+    /// there is a room called `lobby`; a longer one is refused with a line that says so, and in a request with status 400.
     pub name: usize,
     /// Longest text, in characters. Default 4,096; a longer one is not sent, and its sender told. That
     /// is 16 KiB at most, so a route to the chat may keep
-    /// [`Limits::max_message`](crate::Limits::max_message) well below its default.
+    /// [`Limits::max_message`](crate::Limits::max_message) well below its default. 0 lets nobody say
+    /// anything.
     pub text: usize,
     /// Messages a second that one connection may send for ever, at least 1. Default 100.
     pub rate: u32,
-    /// Messages that it may send at once. Default 500; a `/join` counts for twenty. What comes on top is dropped, and the sender
+    /// Messages that it may send at once, at least 1. Default 500; a `/join` counts for twenty. What comes on top is dropped, and the sender
     /// told once; after as many dropped ones without a rest between, the connection is closed with
     /// 1008.
     pub burst: u32,
-    /// Most rooms at a time. Default 10,000; who wants one more stays where they are or, on coming,
+    /// Most rooms at a time, at least 1. Default 10,000; who wants one more stays where they are or, on coming,
     /// is closed with 1013. Empty rooms are freed, all but the lobby.
     pub rooms: usize,
     /// Messages that a room keeps for those who come later. Default 200; the oldest goes.
@@ -109,6 +113,19 @@ impl Default for ChatLimits {
     }
 }
 
+impl ChatLimits {
+    /// Whether a chat can work within these limits.
+    ///
+    /// # Errors
+    /// [`SettingError`] for the first limit that is out of its range.
+    pub fn check(&self) -> Result<(), SettingError> {
+        in_range("ChatLimits::name", self.name, LOBBY.len()..)?;
+        in_range("ChatLimits::rate", self.rate, 1..)?;
+        in_range("ChatLimits::burst", self.burst, 1..)?;
+        in_range("ChatLimits::rooms", self.rooms, 1..)
+    }
+}
+
 /// A chat: rooms that people meet in. Clones are the same chat.
 ///
 /// ```
@@ -140,7 +157,13 @@ const LOBBY: &str = "lobby";
 
 impl Chat {
     /// A chat that nobody is in.
+    ///
+    /// # Panics
+    /// Where a limit is out of its range, which [`ChatLimits::check`] names.
     pub fn new(limits: ChatLimits) -> Self {
+        if let Err(error) = limits.check() {
+            panic!("{error}");
+        }
         Self(Arc::new(Shared {
             next: AtomicU64::new(0),
             names: Mutex::new(Names::new(limits.regulars)),

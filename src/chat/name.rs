@@ -25,7 +25,7 @@ impl Name {
     pub(super) fn parse(raw: &str, max: usize) -> Result<Self, BadName> {
         let raw = raw.trim();
         // Nothing is more than four times as long as its NFKC; also what keeps the work below small.
-        if raw.len() > 4 * max {
+        if raw.len() > max.saturating_mul(4) {
             return Err(BadName::TooLong { max });
         }
         let name = Self(raw.nfkc().collect::<String>().into());

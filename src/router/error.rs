@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::extension::Conflict;
+use crate::protocol::{extension::Conflict, limits::SettingError};
 
 /// A route that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +32,12 @@ pub enum RouteError {
         /// The name.
         name: String,
     },
-    /// A setting of compression is out of its range.
-    Deflate {
-        /// The path of its route.
-        path: String,
+    /// A setting is out of its range or contradicts another one.
+    Setting {
+        /// The path of its route; `None` where it holds for all that have none of their own.
+        path: Option<String>,
+        /// The setting.
+        error: SettingError,
     },
     /// Extensions cannot be installed together.
     Extensions {
@@ -60,9 +62,8 @@ impl fmt::Display for RouteError {
             Self::Protocol { path, name } => {
                 write!(f, "subprotocol {name:?} at path {path:?} is not a token")
             }
-            Self::Deflate { path } => {
-                write!(f, "a setting of compression at path {path:?} is out of its range")
-            }
+            Self::Setting { path: Some(path), error } => write!(f, "{error}, at path {path:?}"),
+            Self::Setting { path: None, error } => error.fmt(f),
             Self::Extensions { path, conflict } => write!(f, "{conflict} at path {path:?}"),
         }
     }

@@ -130,8 +130,9 @@ impl Router {
     /// of heads come from them always, as a head is read before its route is known.
     ///
     /// # Errors
-    /// [`RouteError`] for the first route that cannot be.
+    /// [`RouteError`] for the first route that cannot be, or for a setting among the defaults.
     pub fn build(self, defaults: Settings) -> Result<Routes, RouteError> {
+        defaults.check().map_err(|error| RouteError::Setting { path: None, error })?;
         let mut nodes = BTreeMap::<String, Node>::new();
         for (path, entry) in self.entries {
             let node = nodes.entry(path.clone()).or_default();

@@ -196,17 +196,14 @@ impl Route {
         if let Some(name) = self.protocols.iter().find(|name| !is_token(name)) {
             return Err(RouteError::Protocol { path: path.into(), name: name.clone() });
         }
-        let deflate = self.deflate.unwrap_or_else(|| defaults.deflate.clone());
-        if deflate.as_ref().is_some_and(|deflate| !deflate.is_legal()) {
-            return Err(RouteError::Deflate { path: path.into() });
-        }
         let settings = Settings {
             limits: self.limits.unwrap_or_else(|| defaults.limits.clone()),
             timeouts: self.timeouts.unwrap_or_else(|| defaults.timeouts.clone()),
             mode: self.mode,
-            deflate,
+            deflate: self.deflate.unwrap_or_else(|| defaults.deflate.clone()),
             extensions: self.extensions.unwrap_or_else(|| defaults.extensions.clone()),
         };
+        settings.check().map_err(|error| RouteError::Setting { path: Some(path.into()), error })?;
         settings
             .check_extensions()
             .map_err(|conflict| RouteError::Extensions { path: path.into(), conflict })?;

@@ -58,7 +58,7 @@ use crate::{
     protocol::{
         connection::{Mode, Settings},
         extension::{Extensions, deflate::Deflate},
-        limits::{Limits, Timeouts},
+        limits::{Limits, SettingError, Timeouts, in_range},
     },
     router::{IntoService, Route, Router, Routes},
     service::{Answer, Request},
@@ -66,6 +66,12 @@ use crate::{
 
 /// Most connections at once, by default.
 const MAX_CONNECTIONS: usize = 10_000;
+
+/// Most workers: more threads than that only cost.
+const MAX_WORKERS: usize = 1_024;
+
+/// The longest period of a job, for one that may be longer than the clock can tell: a hundred years.
+const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Connections that may wait to be accepted; the system may have a lower limit of its own.
 const BACKLOG: i32 = 1_024;
@@ -242,13 +248,13 @@ impl ServerBuilder {
         self
     }
 
-    /// How many threads serve; at least one. Default: one a core.
+    /// How many threads serve: at most 1,024, and one where 0 is given. Default: one a core.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Most connections at once, requests included. Default 10,000. More are answered with 503.
+    /// Most connections at once, requests included. Default 10,000, at least 1. More are answered with 503.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
@@ -267,14 +273,14 @@ impl ServerBuilder {
     }
 
     /// Silence after which a client is pinged, for every route that has no timeouts of its own; `None`
-    /// sends no pings. Default 20 s. It is [`Timeouts::ping_period`].
+    /// sends no pings. Default 20 s, not 0. It is [`Timeouts::ping_period`].
     pub fn ping_period(mut self, period: impl Into<Option<Duration>>) -> Self {
         self.timeouts.ping_period = period.into();
         self
     }
 
     /// How long a client may take to answer a ping, for every route that has no timeouts of its own;
-    /// then it is closed with 1011 `Ping timeout`. Default 20 s. It is [`Timeouts::pong`], and of no
+    /// then it is closed with 1011 `Ping timeout`. Default 20 s, not 0. It is [`Timeouts::pong`], and of no
     /// effect where no pings are sent.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.pong = timeout;
@@ -305,9 +311,10 @@ impl ServerBuilder {
     }
 
     /// Has `job` done every `period` of at least a millisecond, with the time, on the first worker's
-    /// thread: so it must be short. A panic in it is logged, and it is called again.
+    /// thread: so it must be short. Where a turn has taken longer than the period, it is called once for
+    /// all that was missed. A panic in it is logged, and it is called again.
     pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
-        let period = period.max(Duration::from_millis(1));
+        let period = period.clamp(Duration::from_millis(1), LONGEST_PERIOD);
         let next = Instant::now() + period;
         self.jobs.push(Job { period, next, run: Box::new(job) });
         self
@@ -317,17 +324,17 @@ impl ServerBuilder {
     ///
     /// # Errors
     /// Those of the system, such as an address in use; and
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide, one is malformed, or two
-    /// extensions do not go together.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) where two routes collide, one is malformed, two
+    /// extensions do not go together, or a setting is out of its range or contradicts another one; the
+    /// text names it, and its route.
     pub fn bind(self, addr: impl ToSocketAddrs) -> io::Result<Server> {
         let (max_connections, workers) = (self.max_connections, self.workers);
         let (routes, jobs) = self.build()?;
         let listener = bind_first(addr)?;
         let addr = listener.local_addr()?;
 
-        let count = workers
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
-            .max(1);
+        let cores = || thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+        let count = workers.unwrap_or_else(cores).max(1);
         let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
         let mailboxes = polls
             .iter()
@@ -354,14 +361,22 @@ impl ServerBuilder {
 
     /// What is served, and what is done at times.
     fn build(self) -> io::Result<(Arc<Routes>, Vec<Job>)> {
+        self.check().map_err(invalid)?;
         let Self { limits, timeouts, deflate, extensions, .. } = self;
         let defaults = Settings { limits, timeouts, mode: Mode::Messages, deflate, extensions };
-        let routes = self
-            .router
-            .build(defaults)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let routes = self.router.build(defaults).map_err(invalid)?;
         Ok((Arc::new(routes), self.jobs))
     }
+
+    /// Whether a server can work with what is its own among the settings.
+    fn check(&self) -> Result<(), SettingError> {
+        in_range("workers", self.workers.unwrap_or(1), ..=MAX_WORKERS)?;
+        in_range("max_connections", self.max_connections, 1..)
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 fn bind_first(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {

@@ -163,10 +163,11 @@ fn publications_do_not_part_the_fragments_of_a_raw_service() {
 
 #[test]
 fn a_slow_member_is_closed_and_the_rest_are_unharmed() {
+    let small = Limits { pause_reading: 1_000, resume_reading: 0, ..Limits::default() };
     let bounds = [
-        ("bytes", Limits { max_backlog: 100_000, ..Limits::default() }, 20_000),
+        ("bytes", Limits { max_backlog: 100_000, ..small.clone() }, 20_000),
         ("messages", Limits { max_backlog_messages: 50, ..Limits::default() }, 20_000),
-        ("one large message", Limits { max_backlog: 1_000, ..Limits::default() }, 1 << 20),
+        ("one large message", Limits { max_backlog: 1_000, ..small }, 1 << 20),
     ];
     for (name, limits, len) in bounds {
         let topic = Topic::new();

@@ -142,8 +142,7 @@ fn pouring() -> (Running, mpsc::Receiver<usize>, mpsc::Receiver<CloseReason>) {
     let (poured, how_much) = mpsc::channel();
     let (closed, why) = mpsc::channel();
     let make = move |_: &Request<'_>| Pours { poured: poured.clone(), closed: closed.clone() };
-    let limits =
-        Limits { resume_reading: usize::MAX, max_backlog: usize::MAX, ..Limits::default() };
+    let limits = Limits { pause_reading: usize::MAX, max_backlog: usize::MAX, ..Limits::default() };
     let router = Router::new().service("/", make);
     (Running::start(Server::builder().router(router).limits(limits).workers(1)), how_much, why)
 }

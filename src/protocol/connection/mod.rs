@@ -69,7 +69,7 @@ use super::{
         deflate::{Agreed, Deflate, Grant, Takeover},
     },
     frame::{Frame, Header, MAX_CONTROL, MAX_HEADER, Opcode, Rsv},
-    limits::{Limits, Timeouts},
+    limits::{Limits, SettingError, Timeouts},
     mask::{MaskingKeys, apply_mask},
     message::Message,
 };
@@ -97,6 +97,19 @@ pub struct Settings {
     pub deflate: Option<Deflate>,
     /// Extensions of one's own; none by default.
     pub extensions: Extensions,
+}
+
+impl Settings {
+    /// Whether connections can work with these bounds and this compression. A server checks this when it
+    /// is built.
+    ///
+    /// # Errors
+    /// [`SettingError`] for the first setting that is out of its range or contradicts another one.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.limits.check()?;
+        self.timeouts.check()?;
+        self.deflate.as_ref().map_or(Ok(()), Deflate::check)
+    }
 }
 
 /// One endpoint's side of a connection, without its socket.

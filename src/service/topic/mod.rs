@@ -29,6 +29,7 @@ use super::{Letter, Mailbox};
 use crate::protocol::{
     Role,
     frame::{Header, HeaderRules, Opcode, Rsv},
+    limits::{SettingError, in_range},
     message::Message,
 };
 
@@ -117,7 +118,7 @@ pub struct TopicDeflate {
     /// Messages after which the cohort's compressor forgets all, so that whoever waits comes in; it
     /// goes on where nobody does. Default 200. It does so earlier once more wait than are in.
     pub reset_after: u32,
-    /// Members able to be in the cohort from which on there is one. Default 3.
+    /// Members able to be in the cohort from which on there is one. Default 3, at least 1.
     pub min_members: usize,
 }
 
@@ -136,10 +137,20 @@ impl Default for TopicDeflate {
 
 impl TopicDeflate {
     /// Whether every setting is within its range.
+    ///
+    /// # Errors
+    /// [`SettingError`] for the first that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        in_range("TopicDeflate::level", self.level, 1..=9)?;
+        in_range("TopicDeflate::mem_level", self.mem_level, 1..=9)?;
+        in_range("TopicDeflate::window_bits", self.window_bits, 9..=15)?;
+        // A cohort of nobody would keep its compressor for as long as its topic lives.
+        in_range("TopicDeflate::min_members", self.min_members, 1..)
+    }
+
+    /// Whether every setting is within its range: [`check`](Self::check).
     pub fn is_legal(&self) -> bool {
-        (1..=9).contains(&self.level)
-            && (1..=9).contains(&self.mem_level)
-            && (9..=15).contains(&self.window_bits)
+        self.check().is_ok()
     }
 }
 
@@ -268,9 +279,11 @@ impl Topic {
     /// [`Topic::new`].
     ///
     /// # Panics
-    /// Where a setting is out of its range.
+    /// Where a setting is out of its range, which [`TopicDeflate::check`] names.
     pub fn compressed(settings: TopicDeflate) -> Self {
-        assert!(settings.is_legal(), "out of range: {settings:?}");
+        if let Err(error) = settings.check() {
+            panic!("{error}");
+        }
         let window_bits = settings.window_bits;
         let Some(packer) = Packer::new(settings) else { return Self::new() };
         let state = State { packer: Some(packer), ..State::default() };

@@ -9,6 +9,7 @@ use crate::protocol::{
     buffer::{Buffer, Pool},
     error::ProtocolError,
     frame::{Opcode, Rsv},
+    limits::SettingError,
     utf8::Utf8Checker,
 };
 
@@ -49,6 +50,11 @@ pub(in crate::protocol) struct Inflating(Never);
 pub(in crate::protocol) struct Direction(Never);
 
 impl Deflate {
+    /// Needs the feature `deflate`.
+    pub fn check(&self) -> Result<(), SettingError> {
+        match self.0 {}
+    }
+
     /// Needs the feature `deflate`.
     pub fn is_legal(&self) -> bool {
         match self.0 {}

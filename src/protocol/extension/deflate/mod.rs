@@ -16,6 +16,7 @@ mod tests;
 use std::{
     borrow::Cow,
     fmt,
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -26,7 +27,10 @@ pub(in crate::protocol) use codec::Inflating;
 pub use codec::{Codecs, Compressor, Inflater, Takeover};
 
 use super::{Offer, Param};
-use crate::protocol::frame::{Opcode, Rsv};
+use crate::protocol::{
+    frame::{Opcode, Rsv},
+    limits::{SettingError, in_range},
+};
 
 /// The extension's name (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
@@ -36,7 +40,10 @@ pub const RSV: Rsv = Rsv::RSV1;
 
 /// Window sizes that can be compressed with: the base-2 logarithm of bytes. RFC 7692 knows 8 too, which
 /// the deflate library can inflate only.
-const OWN_BITS: std::ops::RangeInclusive<u8> = 9..=15;
+const OWN_BITS: RangeInclusive<u8> = 9..=15;
+
+/// How hard, and with how much memory, the deflate library can compress.
+const LEVELS: RangeInclusive<u8> = 1..=9;
 
 /// The largest window, which holds where nothing else is agreed (RFC 7692 §7.1.2).
 const MAX_BITS: u8 = 15;
@@ -182,12 +189,20 @@ impl Default for Deflate {
 }
 
 impl Deflate {
-    /// Whether every setting is within its range.
+    /// Whether every setting is within its range. A server checks this when it is built.
+    ///
+    /// # Errors
+    /// [`SettingError`] for the first that is not.
+    pub fn check(&self) -> Result<(), SettingError> {
+        in_range("Deflate::level", self.level, LEVELS)?;
+        in_range("Deflate::mem_level", self.mem_level, LEVELS)?;
+        in_range("Deflate::server_window_bits", self.server_window_bits, OWN_BITS)?;
+        in_range("Deflate::client_window_bits", self.client_window_bits, OWN_BITS)
+    }
+
+    /// Whether every setting is within its range: [`check`](Self::check).
     pub fn is_legal(&self) -> bool {
-        (1..=9).contains(&self.level)
-            && (1..=9).contains(&self.mem_level)
-            && OWN_BITS.contains(&self.server_window_bits)
-            && OWN_BITS.contains(&self.client_window_bits)
+        self.check().is_ok()
     }
 
     /// Settings for routes whose services subscribe to topics that compress: takeover on the server's
