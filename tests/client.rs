@@ -4,6 +4,8 @@ mod support;
 
 #[path = "client/lies.rs"]
 mod lies;
+#[path = "client/settings.rs"]
+mod settings;
 #[path = "client/streams.rs"]
 mod streams;
 #[path = "client/talk.rs"]

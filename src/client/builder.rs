@@ -23,10 +23,12 @@ use crate::{
         connection::{Connection, Settings},
         extension::{Extensions, deflate::Deflate},
         handshake::ClientRequest,
+        limits::in_range,
     },
 };
 
-/// Settings of a client, for any number of connections.
+/// Settings of a client, for any number of connections. They are checked when it connects:
+/// [`ConnectError::Setting`] names one with which no connection can work.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -144,7 +146,7 @@ impl ClientBuilder {
     }
 
     /// How long [`recv`](Client::recv) waits for a message; `None` (the default) for as long as it
-    /// takes.
+    /// takes, and zero to look at what has come.
     #[must_use]
     pub fn read_timeout(mut self, wait: Option<Duration>) -> Self {
         self.read_timeout = wait;
@@ -217,8 +219,9 @@ impl ClientBuilder {
         }
         guarded(|| {
             // What may not be asked for is known before anything is sent.
-            self.with_request(&url, &self.settings, |request| request.encode())?;
-            self.open(wrap(self.reach(&url)?), &url)
+            let settings = self.settings::<T>()?;
+            self.with_request(&url, &settings, |request| request.encode())?;
+            self.open(wrap(self.reach(&url)?), &url, settings)
         })
     }
 
@@ -228,7 +231,17 @@ impl ClientBuilder {
         url: &str,
     ) -> Result<Client<T, S>, ConnectError> {
         let url = Url::parse(url)?;
-        guarded(|| self.open(stream, &url))
+        guarded(|| self.open(stream, &url, self.settings::<T>()?))
+    }
+
+    /// The settings of a connection, with which one can work.
+    fn settings<T: Received>(&self) -> Result<Settings, ConnectError> {
+        let settings = Settings { mode: T::MODE, ..self.settings.clone() };
+        settings.check()?;
+        let least = Duration::from_nanos(1);
+        in_range("ClientBuilder::connect_timeout", self.connect_timeout, least..)?;
+        settings.check_extensions()?;
+        Ok(settings)
     }
 
     fn reach(&self, url: &Url<'_>) -> Result<TcpStream, ConnectError> {
@@ -241,9 +254,9 @@ impl ClientBuilder {
         &self,
         mut stream: S,
         url: &Url<'_>,
+        settings: Settings,
     ) -> Result<Client<T, S>, ConnectError> {
-        let settings = Arc::new(Settings { mode: T::MODE, ..self.settings.clone() });
-        settings.check_extensions()?;
+        let settings = Arc::new(settings);
         let mut buffer = vec![0; READ_BUFFER].into_boxed_slice();
         let until = deadline(settings.timeouts.handshake);
         let (accepted, unread) = self.with_request(url, &settings, |request| {

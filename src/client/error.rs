@@ -7,6 +7,7 @@ use crate::protocol::{
     connection::Refused,
     extension::Conflict,
     handshake::{EncodeError, HandshakeError, ResponseError},
+    limits::SettingError,
 };
 
 /// There is no connection.
@@ -44,6 +45,8 @@ pub enum ConnectError {
     Response(ResponseError),
     /// The server's answer to the offers of extensions is none to them (§4.1, RFC 7692 §7.1).
     Extensions(Refused),
+    /// A setting has a value with which no connection can work.
+    Setting(SettingError),
     /// Two of the extensions that are to be offered do not go together.
     Conflict(Conflict),
     /// The code of an extension panicked, or of what makes a stream of the socket.
@@ -67,6 +70,7 @@ impl ConnectError {
                 false
             }
             Self::Extensions(_) | Self::Conflict(_) | Self::Interim | Self::Panicked => false,
+            Self::Setting(_) => false,
         }
     }
 }
@@ -93,6 +97,7 @@ impl fmt::Display for ConnectError {
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Response(error) => error.fmt(f),
             Self::Extensions(error) => error.fmt(f),
+            Self::Setting(error) => error.fmt(f),
             Self::Conflict(error) => error.fmt(f),
             Self::Panicked => f.write_str("the code of an extension or of a stream panicked"),
         }
@@ -122,6 +127,12 @@ impl From<HandshakeError> for ConnectError {
 impl From<Refused> for ConnectError {
     fn from(error: Refused) -> Self {
         Self::Extensions(error)
+    }
+}
+
+impl From<SettingError> for ConnectError {
+    fn from(error: SettingError) -> Self {
+        Self::Setting(error)
     }
 }
 

@@ -245,9 +245,12 @@ fn a_huge_head_is_not_read_to_its_end() {
         let error = endless(piece);
         assert!(matches!(error, ConnectError::Head(_)), "{name}: {error}");
     }
-    let limits = Limits { max_headers: 2, ..Limits::default() };
-    let (url, server) = agreeable(|socket| socket);
-    let error = builder().limits(limits).connect(&url).expect_err("there are three");
+    let limits = Limits { max_headers: 5, ..Limits::default() };
+    let (url, server) = server(|mut socket, key| {
+        socket.write_all(agree(key, "a: b\r\nc: d\r\ne: f\r\n").as_bytes()).unwrap();
+        socket
+    });
+    let error = builder().limits(limits).connect(&url).expect_err("there are six");
     drop(server.join().unwrap());
     assert!(matches!(error, ConnectError::Head(_)), "{error}");
 }
