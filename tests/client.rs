@@ -2,6 +2,9 @@
 
 mod support;
 
+#[cfg(feature = "deflate")]
+#[path = "client/foreign.rs"]
+mod foreign;
 #[path = "client/lies.rs"]
 mod lies;
 #[path = "client/settings.rs"]
