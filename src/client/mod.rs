@@ -215,7 +215,7 @@ impl<T: Received, S: Stream> Client<T, S> {
     pub fn split(self) -> io::Result<(Sender<T, S>, Receiver<T, S>)> {
         let receiver = self.receiver;
         let wire = Wire {
-            stream: receiver.wire.stream.try_clone()?,
+            stream: stream::guarded(|| receiver.wire.stream.try_clone())?,
             shared: Arc::clone(&receiver.wire.shared),
         };
         Ok((Sender { wire, received: PhantomData }, receiver))

@@ -245,9 +245,10 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     /// TCP has ended, in good order or not.
     fn lose(&mut self) {
         self.ended = true;
-        let connection = &mut self.wire.shared.lock().connection;
-        self.clean = connection.state() == State::CloseExchanged;
-        connection.receive_eof();
+        let mut state = self.wire.shared.lock();
+        self.clean = state.connection.state() == State::CloseExchanged;
+        state.connection.receive_eof();
+        drop(state);
         // The other half may wait for the peer to take something.
         stream::shutdown(&self.wire.stream, Shutdown::Both);
     }

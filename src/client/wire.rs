@@ -230,7 +230,9 @@ fn write_out<'s, S: Stream>(
             break;
         }
         state.lose(is_slow);
+        drop(state);
         stream::shutdown(stream, Shutdown::Both);
+        state = shared.lock();
         result = Err(Lost);
     }
     state.writing = false;
