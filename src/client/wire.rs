@@ -273,3 +273,49 @@ fn write_all<S: Stream>(
     }
     (written, stream::guarded(|| stream.flush()).err())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::protocol::connection::Settings;
+
+    /// Takes everything.
+    struct Sink;
+
+    impl Read for Sink {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Sink {}
+
+    #[test]
+    fn the_room_of_short_output_is_kept_and_that_of_long_output_given_back() {
+        let (settings, now) = (Arc::new(Settings::default()), Instant::now());
+        let mut connection = Connection::client(Arc::clone(&settings), [7; 32], now);
+        connection.upgrade(settings, now);
+        let mut wire = Wire { stream: Sink, shared: Arc::new(Shared::new(connection)) };
+        for (len, kept) in [(1_000, 1_000..=MAX_SPARE), (1 << 20, 0..=0), (10, 10..=MAX_SPARE)] {
+            let command = |state: &mut State| {
+                let message = "x".repeat(len);
+                state.connection.send(&message.as_str().into(), &mut state.pool, &mut state.output)
+            };
+            wire.send(None, command).unwrap();
+            let room = wire.shared.lock().output.capacity();
+            assert!(kept.contains(&room), "{room} bytes kept after {len}");
+        }
+    }
+}

@@ -296,6 +296,25 @@ fn a_refusals_text_is_cut_short_and_needs_no_end() {
 }
 
 #[test]
+fn a_refusals_text_may_come_bit_by_bit() {
+    let (url, server) = server(|mut socket, _| {
+        socket.set_nodelay(true).unwrap();
+        let head =
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\n";
+        for piece in [head, "n", "ot", " you", " nor you"] {
+            socket.write_all(piece.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        socket
+    });
+    match builder().connect(&url).unwrap_err() {
+        ConnectError::Refused(refusal) => assert_eq!(refusal.body, "not you"),
+        other => panic!("{other}"),
+    }
+    drop(server.join().unwrap());
+}
+
+#[test]
 fn a_redirect_is_told_and_not_followed() {
     let error = verdict(|_| {
         "HTTP/1.1 302 Found\r\nLocation: ws://elsewhere.example/\r\nContent-Length: 0\r\n\r\n"
@@ -469,7 +488,10 @@ fn a_read_timeout_is_kept_whatever_else_arrives() {
             let begun = Instant::now();
             let received = match split {
                 false => { client }.recv(),
-                true => client.split().unwrap().1.recv(),
+                true => {
+                    let (_sender, mut receiver) = client.split().unwrap();
+                    receiver.recv()
+                }
             };
             assert_eq!(received, Err(TimedOut), "{name}");
             assert!((SHORT..DEADLINE / 4).contains(&begun.elapsed()), "{name}");
@@ -551,6 +573,7 @@ fn who_never_answers_a_close_is_left_whatever_else_it_says() {
         let reason = client.close(CloseCode::NORMAL, "").unwrap();
         assert_eq!(reason.cause, CloseCause::Local);
         assert!((SHORT..DEADLINE).contains(&begun.elapsed()));
+        assert!(!client.was_clean(), "there was one Close alone");
         server.join().unwrap();
     }
 }
@@ -588,6 +611,7 @@ fn who_answers_a_close_and_keeps_tcp_is_left() {
     let mut client = builder().timeouts(brief).connect(&url).unwrap();
     assert_eq!(client.recv(), Ok(None));
     assert_eq!(client.close_reason().unwrap().cause, CloseCause::Peer);
+    assert!(client.was_clean(), "the closing handshake was done");
     assert_eq!(server.join().unwrap(), 1, "a Close");
 }
 
@@ -605,6 +629,22 @@ fn who_reads_nothing_is_left() {
     let reason = client.close_reason().unwrap();
     assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Write));
     assert_eq!(client.recv(), Ok(None));
+    drop(leave);
+    server.join().unwrap();
+}
+
+#[test]
+fn who_takes_no_pongs_is_left_too() {
+    let (leave, left) = mpsc::channel::<()>();
+    let (url, server) = agreeable(move |socket| {
+        flood(&socket, &[b"\x89\x7d", &[b'x'; 125][..]].concat().repeat(100));
+        left.recv().ok();
+    });
+    let brief = timeouts(|timeouts| timeouts.write = SHORT);
+    let mut client = builder().timeouts(brief).connect(&url).unwrap();
+    assert_eq!(client.recv(), Ok(None));
+    let reason = client.close_reason().unwrap();
+    assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Write));
     drop(leave);
     server.join().unwrap();
 }

@@ -41,7 +41,7 @@ fn durations() -> Vec<Duration> {
 }
 
 /// Longer than any step of these tests takes.
-const AMPLE: Duration = Duration::from_secs(1);
+const AMPLE: Duration = DEADLINE;
 
 type Set = fn(ClientBuilder, Duration) -> ClientBuilder;
 

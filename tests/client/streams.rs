@@ -219,6 +219,84 @@ fn a_message_is_sent_while_pings_flood_and_the_last_of_them_is_answered() {
     assert_eq!(receives.join().unwrap(), Ok(None));
 }
 
+#[test]
+fn what_is_taken_a_byte_at_a_time_leaves_in_one_go() {
+    let (url, server) = agreeable(|mut socket| {
+        socket.write_all(&[b"\x89\x7d", &[b'x'; 125][..]].concat()).unwrap();
+        socket.read_exact(&mut [0; 2 + 4 + 125]).unwrap();
+        socket.write_all(b"\x81\x05Hello").unwrap();
+        socket
+    });
+    let code = |socket: &TcpStream, call: Call<'_>| match call {
+        Call::Write(bytes) => honest(socket, Call::Write(&bytes[..1])),
+        call => honest(socket, call),
+    };
+    let mut client = connect(&builder(), &url, code).unwrap();
+    let begun = Instant::now();
+    assert_eq!(client.recv(), Ok(Some("Hello".into())));
+    // It would take 131 tries that are 50 ms apart.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(server.join().unwrap());
+}
+
+#[test]
+fn a_stream_that_is_interrupted_or_wakes_early_is_asked_again() {
+    for kind in [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+        let (url, server) = agreeable(|mut socket| {
+            let mut head = [0; 6 + 5];
+            socket.read_exact(&mut head).unwrap();
+            socket.write_all(b"\x81\x05Hello\x88\x02\x03\xe8").unwrap();
+            socket.read_to_end(&mut Vec::new()).unwrap()
+        });
+        let calls = AtomicUsize::new(0);
+        let code = move |socket: &TcpStream, call: Call<'_>| {
+            let asked = matches!(call, Call::Read(_) | Call::Write(_));
+            if asked && calls.fetch_add(1, Ordering::SeqCst) % 3 != 2 {
+                return Err(kind.into());
+            }
+            honest(socket, call)
+        };
+        let mut client = connect(&builder(), &url, code).unwrap();
+        client.send("Hello").unwrap();
+        assert_eq!(client.recv(), Ok(Some("Hello".into())), "{kind}");
+        assert_eq!(client.recv(), Ok(None), "{kind}");
+        assert_eq!(client.close_reason().unwrap().cause, CloseCause::Peer, "{kind}");
+        assert!(server.join().unwrap() > 0, "a Close");
+    }
+}
+
+#[test]
+fn who_waits_reads_no_more_often_than_it_has_to() {
+    // A split receiver looks twice a second whether the other half has closed.
+    for (split, most) in [(false, 2), (true, 4)] {
+        let (url, server) = agreeable(|mut socket| socket.read_to_end(&mut Vec::new()));
+        let reads = Arc::new(AtomicUsize::new(0));
+        let code = {
+            let reads = Arc::clone(&reads);
+            move |socket: &TcpStream, call: Call<'_>| {
+                if let Call::Read(_) = call {
+                    reads.fetch_add(1, Ordering::SeqCst);
+                }
+                honest(socket, call)
+            }
+        };
+        let brief = builder().read_timeout(Some(Duration::from_millis(1_200)));
+        let client = connect(&brief, &url, code).unwrap();
+        let before = reads.load(Ordering::SeqCst);
+        let received = match split {
+            false => { client }.recv(),
+            true => {
+                let (_sender, mut receiver) = client.split().unwrap();
+                receiver.recv()
+            }
+        };
+        assert_eq!(received, Err(TimedOut));
+        let reads = reads.load(Ordering::SeqCst) - before;
+        assert!((1..=most).contains(&reads), "{reads}, split: {split}");
+        server.join().unwrap().unwrap();
+    }
+}
+
 // ---- who lies ---------------------------------------------------------------------------------
 
 #[test]
