@@ -42,7 +42,7 @@
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
 //! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
-//! | [`server`] | the event loop, the only room that knows mio |
+//! | [`server`] | the event loop, over mio |
 //! | [`client`] | the same engine from the other side: blocking, without a runtime |
 //! | [`router`] | paths to services; plain HTTP answers for everything that is no upgrade |
 //! | [`session`] | the sequential face of a service: `async fn(Session)`, one task a connection |

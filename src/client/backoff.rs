@@ -29,12 +29,12 @@ use super::error::ConnectError;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backoff {
-    /// The wait before the second attempt. Default 500 ms.
+    /// The wait before the second attempt. Default 500 ms; 0 never waits, unless a server asks for it.
     pub first: Duration,
     /// The longest wait. Default 30 s.
     pub longest: Duration,
-    /// Attempts in a row that may fail; the last one's error is then given. Default 10; `None` goes on
-    /// for ever.
+    /// Attempts in a row that may fail; the last one's error is then given. Default 10; 0 is as 1, and
+    /// `None` goes on for ever.
     pub attempts: Option<u32>,
     failed: u32,
     /// The last attempt succeeded.
@@ -57,10 +57,14 @@ impl Backoff {
         if self.attempts.is_some_and(|attempts| self.failed >= attempts) {
             return None;
         }
-        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-        let whole = self.first.saturating_mul(factor).min(self.longest);
+        // A nanosecond is the longest duration after 94.
+        let doubled = (0..doublings.min(94)).fold(self.first, |wait, _| wait.saturating_mul(2));
+        let whole = doubled.min(self.longest);
         let half = whole / 2;
-        Some(half + (whole - half).mul_f64(dice.clamp(0.0, 1.0)))
+        let dice = if dice.is_nan() { 0.0 } else { dice.clamp(0.0, 1.0) };
+        let part = (whole - half).mul_f64(dice);
+        // Long durations are rounded in this.
+        Some(half.saturating_add(part).min(whole))
     }
 
     /// What failed so far no longer counts.
@@ -73,8 +77,8 @@ impl Backoff {
     /// (Retry-After, in seconds) is left alone for that long, if that is no longer than
     /// [`longest`](Self::longest).
     ///
-    /// A call after one that succeeded waits first, as what was connected has ended: with it may have
-    /// ended the connections of many others.
+    /// A call after one that succeeded waits first, and counts that as an attempt that failed, as what was
+    /// connected has ended: with it may have ended the connections of many others.
     ///
     /// # Errors
     /// That of the last attempt.
@@ -149,6 +153,62 @@ mod tests {
         let (waits, result) = run(&mut Backoff::default(), 1.0, failures(10));
         assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000]);
         assert!(matches!(result, Err(ConnectError::Timeout)));
+    }
+
+    #[test]
+    fn whatever_the_numbers_are_a_wait_is_within_its_bounds() {
+        let most = Duration::MAX;
+        let durations = [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_millis(1),
+            Duration::from_millis(u64::from(u32::MAX) + 1),
+            Duration::from_secs(1 << 53),
+            most / 2,
+            most - Duration::from_secs(1),
+            most,
+        ];
+        for (first, longest) in
+            durations.into_iter().flat_map(|one| durations.map(|two| (one, two)))
+        {
+            for dice in [0.0, 0.5, 1.0, -1.0, 1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                for failed in [0, 1, 31, 32, 33, 93, 94, u32::MAX] {
+                    let own = Backoff { first, longest, attempts: None, ..Backoff::default() };
+                    let mut backoff = Backoff { failed, ..own };
+                    let wait = backoff.next_wait(dice).unwrap();
+                    let whole = if failed < 94 { Duration::ZERO } else { longest };
+                    let least = if first.is_zero() { first } else { whole / 2 };
+                    assert!((least..=longest).contains(&wait), "{backoff:?}, {dice}: {wait:?}");
+                    if first.is_zero() {
+                        assert_eq!(wait, Duration::ZERO);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shortest_first_wait_grows_to_the_longest() {
+        let first = Duration::from_nanos(1);
+        let mut backoff = Backoff { first, attempts: None, ..Backoff::default() };
+        let waits: Vec<_> = (0..40).filter_map(|_| backoff.next_wait(1.0)).collect();
+        assert_eq!(waits[..3], [1, 2, 4].map(Duration::from_nanos));
+        assert_eq!(waits[34], Duration::from_nanos(1 << 34));
+        assert_eq!(waits[35], backoff.longest);
+    }
+
+    #[test]
+    fn attempts_are_counted_at_their_ends_too() {
+        for (attempts, calls) in [(Some(0), 1), (Some(1), 1), (Some(2), 2)] {
+            let mut backoff = Backoff { attempts, ..Backoff::default() };
+            let (waits, result) = run(&mut backoff, 1.0, failures(calls));
+            assert_eq!((waits.len(), result.is_err()), (calls - 1, true), "{attempts:?}");
+        }
+        let mut backoff = Backoff { attempts: Some(u32::MAX), ..Backoff::default() };
+        assert_eq!(run(&mut backoff, 1.0, failures(100).chain([Ok(())])).0.len(), 100);
+        backoff.failed = u32::MAX - 1;
+        assert_eq!(backoff.next_wait(1.0), None);
+        assert_eq!(backoff.next_wait(1.0), None);
     }
 
     #[test]

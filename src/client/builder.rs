@@ -10,6 +10,7 @@ use super::{
     Client,
     error::ConnectError,
     opening::Opening,
+    reach::reach,
     receiver::{Received, Receiver},
     stream::Stream,
     url::Url,
@@ -17,14 +18,17 @@ use super::{
 };
 use crate::{
     Frame, Limits, Message, Timeouts,
+    guard::{Panicked, guard},
     protocol::{
         connection::{Connection, Settings},
         extension::{Extensions, deflate::Deflate},
         handshake::ClientRequest,
+        limits::in_range,
     },
 };
 
-/// Settings of a client, for any number of connections.
+/// Settings of a client, for any number of connections. They are checked when it connects:
+/// [`ConnectError::Setting`] names one with which no connection can work.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -131,8 +135,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How long it may take to connect TCP, all addresses of the host together. Default 10 s. Looking
-    /// up its name has the system's own bounds.
+    /// How long it may take to connect TCP, all addresses of the host together: the next one is tried
+    /// as soon as one fails, or has not answered for 250 ms, and the first that connects wins (RFC 8305).
+    /// Default 10 s, not 0. The time to look up the name counts too, but the system has its own bounds
+    /// for that.
     #[must_use]
     pub fn connect_timeout(mut self, wait: Duration) -> Self {
         self.connect_timeout = wait;
@@ -140,7 +146,7 @@ impl ClientBuilder {
     }
 
     /// How long [`recv`](Client::recv) waits for a message; `None` (the default) for as long as it
-    /// takes.
+    /// takes, and zero to look at what has come.
     #[must_use]
     pub fn read_timeout(mut self, wait: Option<Duration>) -> Self {
         self.read_timeout = wait;
@@ -174,7 +180,7 @@ impl ClientBuilder {
         stream: S,
         url: &str,
     ) -> Result<Client<Message<'static>, S>, ConnectError> {
-        self.open(stream, &Url::parse(url)?)
+        self.over_stream(stream, url)
     }
 
     /// The same in [raw mode](Self::connect_raw).
@@ -186,7 +192,7 @@ impl ClientBuilder {
         stream: S,
         url: &str,
     ) -> Result<Client<Frame<'static>, S>, ConnectError> {
-        self.open(stream, &Url::parse(url)?)
+        self.over_stream(stream, url)
     }
 
     /// Connects to `url`, which is one of `ws:`, over whatever `wrap` makes of the socket: something
@@ -211,39 +217,46 @@ impl ClientBuilder {
         if url.secure {
             return Err(ConnectError::Tls);
         }
-        // What may not be asked for is known before anything is sent.
-        self.with_request(&url, &self.settings, |request| request.encode())?;
-        self.open(wrap(self.reach(&url)?), &url)
+        guarded(|| {
+            // What may not be asked for is known before anything is sent.
+            let settings = self.settings::<T>()?;
+            self.with_request(&url, &settings, |request| request.encode())?;
+            self.open(wrap(self.reach(&url)?), &url, settings)
+        })
+    }
+
+    fn over_stream<T: Received, S: Stream>(
+        &self,
+        stream: S,
+        url: &str,
+    ) -> Result<Client<T, S>, ConnectError> {
+        let url = Url::parse(url)?;
+        guarded(|| self.open(stream, &url, self.settings::<T>()?))
+    }
+
+    /// The settings of a connection, with which one can work.
+    fn settings<T: Received>(&self) -> Result<Settings, ConnectError> {
+        let settings = Settings { mode: T::MODE, ..self.settings.clone() };
+        settings.check()?;
+        let least = Duration::from_nanos(1);
+        in_range("ClientBuilder::connect_timeout", self.connect_timeout, least..)?;
+        settings.check_extensions()?;
+        Ok(settings)
     }
 
     fn reach(&self, url: &Url<'_>) -> Result<TcpStream, ConnectError> {
         let until = deadline(self.connect_timeout);
         let addrs = (url.host(), url.port).to_socket_addrs().map_err(ConnectError::Resolve)?;
-        let mut last = std::io::ErrorKind::AddrNotAvailable.into();
-        for addr in addrs {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ConnectError::Connect(std::io::ErrorKind::TimedOut.into()));
-            }
-            match TcpStream::connect_timeout(&addr, left) {
-                Ok(socket) => {
-                    // Messages are written whole: none has to wait for the next.
-                    socket.set_nodelay(true).map_err(ConnectError::Connect)?;
-                    return Ok(socket);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectError::Connect(last))
+        reach(addrs, until).map_err(ConnectError::Connect)
     }
 
     fn open<T: Received, S: Stream>(
         &self,
         mut stream: S,
         url: &Url<'_>,
+        settings: Settings,
     ) -> Result<Client<T, S>, ConnectError> {
-        let settings = Arc::new(Settings { mode: T::MODE, ..self.settings.clone() });
-        settings.check_extensions()?;
+        let settings = Arc::new(settings);
         let mut buffer = vec![0; READ_BUFFER].into_boxed_slice();
         let until = deadline(settings.timeouts.handshake);
         let (accepted, unread) = self.with_request(url, &settings, |request| {
@@ -278,6 +291,14 @@ impl ClientBuilder {
             headers: &headers,
         })
     }
+}
+
+/// Connects, which calls the code of extensions, and what makes a stream of the socket.
+fn guarded<C>(connect: impl FnOnce() -> Result<C, ConnectError>) -> Result<C, ConnectError> {
+    guard(connect).unwrap_or_else(|Panicked| {
+        log::error!("the code of an extension or of a stream panicked in connecting");
+        Err(ConnectError::Panicked)
+    })
 }
 
 /// When `wait` is over; a year stands for what the clock cannot tell.

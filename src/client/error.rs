@@ -7,6 +7,7 @@ use crate::protocol::{
     connection::Refused,
     extension::Conflict,
     handshake::{EncodeError, HandshakeError, ResponseError},
+    limits::SettingError,
 };
 
 /// There is no connection.
@@ -22,7 +23,8 @@ pub enum ConnectError {
     Tls,
     /// The host's name has no address.
     Resolve(io::Error),
-    /// No address of the host takes the connection; the last one's error.
+    /// No address of the host takes the connection: the error of the one that failed last, or
+    /// [`TimedOut`](io::ErrorKind::TimedOut) where the time was up before all had failed.
     Connect(io::Error),
     /// The connection was lost before the server had answered.
     Lost(io::Error),
@@ -32,16 +34,23 @@ pub enum ConnectError {
     Timeout,
     /// What was asked for may not stand in a request.
     Request(EncodeError),
-    /// The answer is no HTTP/1.1, or passes the limits.
+    /// The response is no HTTP/1.1, or passes the limits, which count all heads together where interim
+    /// responses (1xx) come before it.
     Head(HandshakeError),
+    /// The server sent more than 16 interim responses (1xx, RFC 9110 §15.2) and no final one.
+    Interim,
     /// The server answered over HTTP: it does not agree, or is found elsewhere.
     Refused(Box<Refusal>),
     /// The server agrees, but not to what was asked for (§4.1).
     Response(ResponseError),
     /// The server's answer to the offers of extensions is none to them (§4.1, RFC 7692 §7.1).
     Extensions(Refused),
+    /// A setting has a value with which no connection can work.
+    Setting(SettingError),
     /// Two of the extensions that are to be offered do not go together.
     Conflict(Conflict),
+    /// The code of an extension panicked, or of what makes a stream of the socket.
+    Panicked,
 }
 
 impl ConnectError {
@@ -60,7 +69,8 @@ impl ConnectError {
             Self::Url(_) | Self::Tls | Self::Request(_) | Self::Head(_) | Self::Response(_) => {
                 false
             }
-            Self::Extensions(_) | Self::Conflict(_) => false,
+            Self::Extensions(_) | Self::Conflict(_) | Self::Interim | Self::Panicked => false,
+            Self::Setting(_) => false,
         }
     }
 }
@@ -83,10 +93,13 @@ impl fmt::Display for ConnectError {
                 f.write_str("the server's answer is not HTTP/1.1; does it expect TLS (wss://)?")
             }
             Self::Head(error) => write!(f, "the server's answer breaks a rule: {error}"),
+            Self::Interim => f.write_str("the server sent interim responses (1xx) without end"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Response(error) => error.fmt(f),
             Self::Extensions(error) => error.fmt(f),
+            Self::Setting(error) => error.fmt(f),
             Self::Conflict(error) => error.fmt(f),
+            Self::Panicked => f.write_str("the code of an extension or of a stream panicked"),
         }
     }
 }
@@ -114,6 +127,12 @@ impl From<HandshakeError> for ConnectError {
 impl From<Refused> for ConnectError {
     fn from(error: Refused) -> Self {
         Self::Extensions(error)
+    }
+}
+
+impl From<SettingError> for ConnectError {
+    fn from(error: SettingError) -> Self {
+        Self::Setting(error)
     }
 }
 

@@ -60,6 +60,7 @@ mod backoff;
 mod builder;
 mod error;
 mod opening;
+mod reach;
 mod receiver;
 mod stream;
 mod text;
@@ -214,7 +215,7 @@ impl<T: Received, S: Stream> Client<T, S> {
     pub fn split(self) -> io::Result<(Sender<T, S>, Receiver<T, S>)> {
         let receiver = self.receiver;
         let wire = Wire {
-            stream: receiver.wire.stream.try_clone()?,
+            stream: stream::guarded(|| receiver.wire.stream.try_clone())?,
             shared: Arc::clone(&receiver.wire.shared),
         };
         Ok((Sender { wire, received: PhantomData }, receiver))
@@ -297,27 +298,29 @@ impl<S: Stream> Sender<Frame<'static>, S> {
 /// The commands, for either of those who send.
 impl<S: Stream> Wire<S> {
     fn message(&mut self, message: &Message<'_>) -> Result<(), SendError> {
-        self.send(|state| state.connection.send(message, &mut state.pool, &mut state.output))
+        self.send(None, |state| state.connection.send(message, &mut state.pool, &mut state.output))
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), SendError> {
         let now = Instant::now();
-        self.send(|state| {
+        self.send(None, |state| {
             state.connection.send_frame(frame, now, &mut state.pool, &mut state.output)
         })
     }
 
     fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.send(|state| state.connection.ping(payload, &mut state.output))
+        self.send(None, |state| state.connection.ping(payload, &mut state.output))
     }
 
     fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
         let now = Instant::now();
-        self.send(|state| state.connection.close(code, reason, now, &mut state.output))
+        // Who takes what came before it a little at a time gets no longer than this either.
+        let until = now.checked_add(self.shared.lock().connection.settings().timeouts.close);
+        self.send(until, |state| state.connection.close(code, reason, now, &mut state.output))
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), SendError> {
-        self.send(|state| {
+        self.send(None, |state| {
             if state.connection.state() != State::Open {
                 return Err(SendError::NotOpen);
             }

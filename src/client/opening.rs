@@ -11,12 +11,15 @@ use std::{
 
 use super::{
     error::{ConnectError, Refusal},
-    stream::{Stream, is_timeout},
+    stream::{self, Stream, is_timeout},
 };
 use crate::protocol::{
     connection::{Settings, Terms},
-    handshake::{ClientRequest, HeadReader, Response},
+    handshake::{ClientRequest, HandshakeError, HeadReader, Response},
 };
+
+/// Most interim responses (1xx) before the final one.
+const MAX_INTERIM: usize = 16;
 
 /// What the server agreed to.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub(super) struct Opening<'s, S> {
 }
 
 impl<S: Stream> Opening<'_, S> {
-    /// Sends `request` and reads the answer into `buffer`, where it leaves what came behind it: the
+    /// Sends `request` and reads the response into `buffer`, where it leaves what came behind it: the
     /// range that it gives.
     ///
     /// # Errors
@@ -45,13 +48,37 @@ impl<S: Stream> Opening<'_, S> {
         buffer: &mut [u8],
     ) -> Result<(Accepted, Range<usize>), ConnectError> {
         self.write_all(&request.encode()?)?;
+        let mut limits = settings.limits.clone();
         let mut reader = HeadReader::default();
+        let mut unread = 0..0;
+        let mut interim = 0;
         loop {
-            let end = self.read(buffer)?;
-            let mut input = &mut buffer[..end];
-            let Some(head) = reader.read(&mut input, &settings.limits)? else { continue };
-            let rest = end - input.len()..end;
-            let response = Response::parse(&head, &settings.limits)?;
+            if unread.is_empty() {
+                unread = 0..self.read(buffer)?;
+            }
+            let end = unread.end;
+            let mut input = &mut buffer[unread];
+            let head = reader.read(&mut input, &limits).map_err(|error| match error {
+                HandshakeError::HeadTooLong { .. } => {
+                    HandshakeError::HeadTooLong { max: settings.limits.max_head }
+                }
+                error => error,
+            })?;
+            unread = end - input.len()..end;
+            let Some(head) = head else { continue };
+            let response = Response::parse(&head, &limits)?;
+            // RFC 9110 §15.2: a client takes interim responses before the final one, of which it may know
+            // nothing. 101 is the final one for whoever asked for it (§15.2.2).
+            if matches!(response.status, 100 | 102..=199) {
+                interim += 1;
+                if interim > MAX_INTERIM {
+                    return Err(ConnectError::Interim);
+                }
+                // All heads together are as long as one may be.
+                limits.max_head -= head.as_bytes().len();
+                continue;
+            }
+            let rest = unread;
             if response.status != 101 {
                 let headers = owned(&response);
                 return Err(self.refusal(response.status, headers, &buffer[rest]));
@@ -90,8 +117,7 @@ impl<S: Stream> Opening<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ConnectError> {
         loop {
             let left = self.left()?;
-            self.stream.set_read_timeout(Some(left)).map_err(ConnectError::Lost)?;
-            match self.stream.read(buffer) {
+            match stream::read(self.stream, buffer, Some(left)) {
                 Ok(0) => return Err(ConnectError::Ended),
                 Ok(read) => return Ok(read),
                 Err(error) => check(error)?,
@@ -102,14 +128,13 @@ impl<S: Stream> Opening<'_, S> {
     fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), ConnectError> {
         while !bytes.is_empty() {
             let left = self.left()?;
-            self.stream.set_write_timeout(Some(left)).map_err(ConnectError::Lost)?;
-            match self.stream.write(bytes) {
+            match stream::write(self.stream, bytes, left) {
                 Ok(0) => return Err(ConnectError::Ended),
                 Ok(written) => bytes = &bytes[written..],
                 Err(error) => check(error)?,
             }
         }
-        self.stream.flush().map_err(ConnectError::Lost)
+        stream::guarded(|| self.stream.flush()).map_err(ConnectError::Lost)
     }
 
     /// What is left of the time, which is not zero.

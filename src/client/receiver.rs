@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     error::TimedOut,
-    stream::{Stream, is_timeout},
+    stream::{self, Stream, is_timeout},
     wire::{RETRY, Wire},
 };
 use crate::{
@@ -68,6 +68,8 @@ pub struct Receiver<T = Message<'static>, S = TcpStream> {
     /// What of the buffer was read from the stream and not by the engine.
     unread: Range<usize>,
     pub(super) read_timeout: Option<Duration>,
+    /// When the last call of [`recv`](Self::recv) ended.
+    left: Instant,
     /// The writing side of TCP was ended, and no more is sent.
     shut: bool,
     /// TCP has ended, or we have given up waiting for its end.
@@ -76,9 +78,6 @@ pub struct Receiver<T = Message<'static>, S = TcpStream> {
     clean: bool,
     received: PhantomData<T>,
 }
-
-/// A read that found the time already up still has one tick, as a wait of zero is none.
-const TICK: Duration = Duration::from_millis(1);
 
 /// How long a read waits before it is seen whether the other half has closed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -108,6 +107,7 @@ impl<T: Received, S: Stream> Receiver<T, S> {
             buffer,
             unread,
             read_timeout,
+            left: Instant::now(),
             shut: false,
             ended: false,
             clean: false,
@@ -122,15 +122,28 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     /// # Errors
     /// [`TimedOut`]: no message came within the read timeout. The connection goes on.
     pub fn recv(&mut self) -> Result<Option<T>, TimedOut> {
-        let until = self.read_timeout.and_then(|wait| Instant::now().checked_add(wait));
-        self.excuse_absence();
+        let now = Instant::now();
+        self.excuse_absence(now);
+        let received = self.recv_until(self.read_timeout.and_then(|wait| now.checked_add(wait)));
+        self.left = Instant::now();
+        received
+    }
+
+    fn recv_until(&mut self, until: Option<Instant>) -> Result<Option<T>, TimedOut> {
+        // A wait of zero still looks at what has come.
+        let mut has_read = false;
         loop {
             let received = self.take();
             self.wire.send_soon();
             if received.is_some() || self.ended {
                 return Ok(received);
             }
-            self.wait(until)?;
+            // Frames that hand up no message do not prolong the wait.
+            if has_read && until.is_some_and(|until| until <= Instant::now()) {
+                return Err(TimedOut);
+            }
+            self.wait(until);
+            has_read = true;
         }
     }
 
@@ -150,12 +163,12 @@ impl<T: Received, S: Stream> Receiver<T, S> {
         self.clean
     }
 
-    /// A deadline that passed while nobody read says nothing about the peer.
-    fn excuse_absence(&mut self) {
-        let now = Instant::now();
+    /// Nothing is known of a peer for the time in which nobody read: a deadline that passed meanwhile
+    /// moves by that time, and by no more, or a peer that talks without end would never meet it.
+    fn excuse_absence(&mut self, now: Instant) {
         let connection = &mut self.wire.shared.lock().connection;
         if connection.next_deadline().is_some_and(|deadline| deadline <= now) {
-            connection.excuse_silence(now);
+            connection.excuse_absence(now.saturating_duration_since(self.left));
         }
     }
 
@@ -178,34 +191,24 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     }
 
     /// Waits for bytes or the next deadline, whichever comes first.
-    fn wait(&mut self, until: Option<Instant>) -> Result<(), TimedOut> {
+    fn wait(&mut self, until: Option<Instant>) {
         let now = Instant::now();
         let (deadline, must_retry) = self.expire(now);
         if self.ended {
-            return Ok(());
+            return;
         }
         let retry = must_retry.then_some(now + RETRY);
         // A Close that another thread sends brings the deadline closer, and cannot interrupt the read.
         let is_split = Arc::strong_count(&self.wire.shared) > 1;
         let look = is_split.then_some(now + LOOK);
         let wake = [deadline, until, retry, look].into_iter().flatten().min();
-        let wait = wake.map(|wake| wake.saturating_duration_since(now).max(TICK));
-        if self.wire.stream.set_read_timeout(wait).is_err() {
-            self.lose();
-            return Ok(());
-        }
-        match self.wire.stream.read(&mut self.buffer) {
+        let wait = wake.map(|wake| wake.saturating_duration_since(now));
+        match stream::read(&mut self.wire.stream, &mut self.buffer, wait) {
             Ok(0) => self.lose(),
             Ok(read) => self.unread = 0..read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => {
-                if until.is_some_and(|until| until <= Instant::now()) {
-                    return Err(TimedOut);
-                }
-            }
+            Err(error) if error.kind() == ErrorKind::Interrupted || is_timeout(&error) => {}
             Err(_) => self.lose(),
         }
-        Ok(())
     }
 
     /// Does what is due at `now`; gives the next deadline, and whether output waits to be tried again.
@@ -229,10 +232,10 @@ impl<T: Received, S: Stream> Receiver<T, S> {
         let deadline = state.connection.next_deadline();
         drop(state);
         if self.ended {
-            self.wire.stream.shutdown(Shutdown::Both).ok();
+            stream::shutdown(&self.wire.stream, Shutdown::Both);
         } else if shuts {
             self.shut = true;
-            self.wire.stream.shutdown(Shutdown::Write).ok();
+            stream::shutdown(&self.wire.stream, Shutdown::Write);
         }
         (deadline, must_retry)
     }
@@ -240,10 +243,11 @@ impl<T: Received, S: Stream> Receiver<T, S> {
     /// TCP has ended, in good order or not.
     fn lose(&mut self) {
         self.ended = true;
-        let connection = &mut self.wire.shared.lock().connection;
-        self.clean = connection.state() == State::CloseExchanged;
-        connection.receive_eof();
+        let mut state = self.wire.shared.lock();
+        self.clean = state.connection.state() == State::CloseExchanged;
+        state.connection.receive_eof();
+        drop(state);
         // The other half may wait for the peer to take something.
-        self.wire.stream.shutdown(Shutdown::Both).ok();
+        stream::shutdown(&self.wire.stream, Shutdown::Both);
     }
 }

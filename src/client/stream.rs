@@ -6,11 +6,14 @@ use std::{
     time::Duration,
 };
 
+use crate::guard::{Panicked, guard};
+
 /// A stream of bytes both ways: TCP, a Unix socket, or TLS over one of them.
 ///
 /// What the four methods do for deadlines and for the end is best done by the socket at the bottom. A
 /// stream without them works too: `impl Stream for Mine {}` gives one that waits for as long as its
-/// peer lets it, and cannot be split.
+/// peer lets it, and cannot be split. A panic in any of its methods is an error of the stream: the
+/// connection is lost.
 ///
 /// ```
 /// use std::{io::{self, Read, Write}, net::{Shutdown, TcpStream}, time::Duration};
@@ -111,6 +114,58 @@ impl Stream for std::os::unix::net::UnixStream {
     fn try_clone(&self) -> io::Result<Self> {
         self.try_clone()
     }
+}
+
+/// Reads what there is, and waits for it at most for `wait`.
+///
+/// # Errors
+/// As the stream has it; a timeout also where a `wait` longer than [`LONGEST`] is not over.
+pub(super) fn read<S: Stream>(
+    stream: &mut S,
+    buffer: &mut [u8],
+    wait: Option<Duration>,
+) -> io::Result<usize> {
+    let read = guarded(|| {
+        stream.set_read_timeout(wait.map(bounded))?;
+        stream.read(buffer)
+    })?;
+    Ok(read.min(buffer.len()))
+}
+
+/// Writes what the stream takes of `bytes`, and waits for it at most for `wait`.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn write<S: Stream>(stream: &mut S, bytes: &[u8], wait: Duration) -> io::Result<usize> {
+    let written = guarded(|| {
+        stream.set_write_timeout(Some(bounded(wait)))?;
+        stream.write(bytes)
+    })?;
+    Ok(written.min(bytes.len()))
+}
+
+/// Ends the writing side, or both.
+pub(super) fn shutdown<S: Stream>(stream: &S, how: Shutdown) {
+    // Nothing more can be done about a stream that does not end.
+    guarded(|| stream.shutdown(how)).ok();
+}
+
+/// Calls a stream's own code: a panic there is an error of that stream.
+pub(super) fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    guard(call).unwrap_or_else(|Panicked| {
+        log::error!("a client's stream panicked");
+        Err(io::Error::other("the stream panicked"))
+    })
+}
+
+/// The shortest wait that is asked of a stream: one of zero would be none.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// The longest wait that is asked of a stream at once: systems differ in the largest that they take.
+pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
+
+fn bounded(wait: Duration) -> Duration {
+    wait.clamp(SHORTEST, LONGEST)
 }
 
 /// Whether a read or write took longer than its timeout.

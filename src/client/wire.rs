@@ -14,12 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::stream::{Stream, is_timeout};
-use crate::protocol::{
-    buffer::Pool,
-    close::{CloseCause, CloseCode, CloseReason, Timeout},
-    connection::Connection,
-    error::SendError,
+use super::stream::{self, LONGEST, Stream, is_timeout};
+use crate::{
+    guard::{Panicked, guard},
+    protocol::{
+        buffer::Pool,
+        close::{CloseCause, CloseCode, CloseReason, Timeout},
+        connection::Connection,
+        error::SendError,
+    },
 };
 
 /// How long a receiver waits for its output to leave before it reads on.
@@ -116,6 +119,13 @@ impl State {
         }
     }
 
+    /// Ends the connection after a panic in the engine.
+    fn give_up(&mut self) {
+        let text = "the application's code panicked";
+        let code = CloseCode::INTERNAL_ERROR;
+        self.connection.give_up(CloseCause::Local, code, text, Instant::now(), &mut self.output);
+    }
+
     /// The stream takes no more bytes.
     fn lose(&mut self, too_slow: bool) {
         self.output.clear();
@@ -135,27 +145,32 @@ pub(super) struct Wire<S> {
     pub shared: Arc<Shared>,
 }
 
-/// How long a half waits for its output to leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// For as long as the peer takes some of it now and then.
-    UntilWritten,
-    /// Not long.
-    Briefly,
-}
-
 impl<S: Stream> Wire<S> {
-    /// Has the engine do something, and sends what comes of it: waits until all of it has left.
+    /// Has the engine do something, and sends what comes of it: waits until all of it has left, or
+    /// `until` where that is given, and then leaves the rest to the receiver.
     ///
     /// # Errors
-    /// What `command` says, or [`SendError::NotOpen`] where the connection was lost in writing.
+    /// What `command` says, or [`SendError::NotOpen`] where the connection was lost in writing, or failed
+    /// with 1011 as the application's code panicked.
     pub fn send(
         &mut self,
+        until: Option<Instant>,
         command: impl FnOnce(&mut State) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let mut state = self.shared.lock_idle();
-        command(&mut state)?;
-        match write_out(&mut self.stream, &self.shared, state, Wait::UntilWritten) {
+        // What decides on compression is an application's code.
+        let result = guard(|| command(&mut state)).unwrap_or_else(|Panicked| {
+            log::error!("the code of a client's connection panicked in sending");
+            state.give_up();
+            Err(SendError::NotOpen)
+        });
+        if result.is_err() {
+            // Where that ends the connection there is a Close to send.
+            drop(state);
+            self.send_soon();
+            return result;
+        }
+        match write_out(&mut self.stream, &self.shared, state, until) {
             Ok(()) => Ok(()),
             Err(Lost) => Err(SendError::NotOpen),
         }
@@ -167,8 +182,9 @@ impl<S: Stream> Wire<S> {
         let state = self.shared.lock();
         let just_tried = |stall: Stall| stall.last_try.elapsed() < RETRY;
         if state.waits() && !state.stalled.is_some_and(just_tried) {
+            let until = Some(Instant::now() + PATIENCE);
             // The connection knows that it is lost.
-            write_out(&mut self.stream, &self.shared, state, Wait::Briefly).ok();
+            write_out(&mut self.stream, &self.shared, state, until).ok();
         }
     }
 }
@@ -176,20 +192,29 @@ impl<S: Stream> Wire<S> {
 /// The stream took no more.
 struct Lost;
 
-/// Takes output to the stream until there is none. Nobody else writes when this is called.
+/// How often one who writes comes back for what was added meanwhile. A receiver whose peer sends Pings
+/// without end adds Pongs without end; what is left then is for that receiver to send.
+const ROUNDS: usize = 4;
+
+/// Takes output to the stream until there is none, or `until` where that is given. Nobody else writes
+/// when this is called.
 fn write_out<'s, S: Stream>(
     stream: &mut S,
     shared: &'s Shared,
     mut state: MutexGuard<'s, State>,
-    wait: Wait,
+    until: Option<Instant>,
 ) -> Result<(), Lost> {
     let longest = state.connection.settings().timeouts.write;
-    let patience = if wait == Wait::Briefly { PATIENCE.min(longest) } else { longest };
     state.writing = true;
     let mut result = Ok(());
-    while let Some(mut bytes) = state.next_output() {
+    for round in 0.. {
+        let Some(mut bytes) = state.next_output() else { break };
+        if round == ROUNDS {
+            state.put_back(bytes);
+            break;
+        }
         drop(state);
-        let (written, error) = write_all(stream, &bytes, patience);
+        let (written, error) = write_all(stream, &bytes, longest, until);
         state = shared.lock();
         bytes.drain(..written);
         state.put_back(bytes);
@@ -201,11 +226,13 @@ fn write_out<'s, S: Stream>(
         let since = state.stalled.map_or(now, |stall| stall.since);
         state.stalled = Some(Stall { since, last_try: now });
         let is_slow = is_timeout(&error);
-        if wait == Wait::Briefly && is_slow && now.duration_since(since) < longest {
+        if until.is_some() && is_slow && now.duration_since(since) < longest {
             break;
         }
         state.lose(is_slow);
-        stream.shutdown(Shutdown::Both).ok();
+        drop(state);
+        stream::shutdown(stream, Shutdown::Both);
+        state = shared.lock();
         result = Err(Lost);
     }
     state.writing = false;
@@ -213,24 +240,82 @@ fn write_out<'s, S: Stream>(
     result
 }
 
-/// Writes until the stream takes nothing for as long as `patience`; gives how much it took, and what
-/// stopped it.
+/// Writes until the stream has taken nothing for as long as `patience`, or `until` where that is given;
+/// gives how much it took, and what stopped it.
 fn write_all<S: Stream>(
     stream: &mut S,
     bytes: &[u8],
     patience: Duration,
+    until: Option<Instant>,
 ) -> (usize, Option<io::Error>) {
-    if let Err(error) = stream.set_write_timeout(Some(patience)) {
-        return (0, Some(error));
-    }
     let mut written = 0;
+    let mut now = Instant::now();
+    let mut taken = now;
     while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
+        let give_up = taken.checked_add(patience).into_iter().chain(until).min();
+        let wait = give_up.map_or(LONGEST, |give_up| give_up.saturating_duration_since(now));
+        let result = stream::write(stream, &bytes[written..], wait);
+        now = Instant::now();
+        match result {
             Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
-            Ok(more) => written += more,
+            Ok(more) => {
+                written += more;
+                taken = now;
+                // Who takes a little at a time does not prolong this.
+                if written < bytes.len() && until.is_some_and(|until| until <= now) {
+                    return (written, Some(io::ErrorKind::TimedOut.into()));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) && give_up.is_none_or(|give_up| now < give_up) => {}
             Err(error) => return (written, Some(error)),
         }
     }
-    (written, stream.flush().err())
+    (written, stream::guarded(|| stream.flush()).err())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::protocol::connection::Settings;
+
+    /// Takes everything.
+    struct Sink;
+
+    impl Read for Sink {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Ok(0)
+        }
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Stream for Sink {}
+
+    #[test]
+    fn the_room_of_short_output_is_kept_and_that_of_long_output_given_back() {
+        let (settings, now) = (Arc::new(Settings::default()), Instant::now());
+        let mut connection = Connection::client(Arc::clone(&settings), [7; 32], now);
+        connection.upgrade(settings, now);
+        let mut wire = Wire { stream: Sink, shared: Arc::new(Shared::new(connection)) };
+        for (len, kept) in [(1_000, 1_000..=MAX_SPARE), (1 << 20, 0..=0), (10, 10..=MAX_SPARE)] {
+            let command = |state: &mut State| {
+                let message = "x".repeat(len);
+                state.connection.send(&message.as_str().into(), &mut state.pool, &mut state.output)
+            };
+            wire.send(None, command).unwrap();
+            let room = wire.shared.lock().output.capacity();
+            assert!(kept.contains(&room), "{room} bytes kept after {len}");
+        }
+    }
 }

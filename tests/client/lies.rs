@@ -13,14 +13,14 @@ use chinwag::{
     client::{Client, ClientBuilder, ConnectError, TimedOut},
     protocol::{
         close::Timeout,
-        handshake::{ResponseError, accept_key},
+        handshake::{HandshakeError, ResponseError, accept_key},
     },
 };
 
 use crate::support::DEADLINE;
 
 /// A server for one connection: reads the request and does what `script` does with its key.
-fn server<R: Send + 'static>(
+pub fn server<R: Send + 'static>(
     script: impl FnOnce(TcpStream, &str) -> R + Send + 'static,
 ) -> (String, JoinHandle<R>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ fn server<R: Send + 'static>(
 }
 
 /// An answer that agrees, with `more` headers.
-fn agree(key: &str, more: &str) -> String {
+pub fn agree(key: &str, more: &str) -> String {
     let accept = String::from_utf8(accept_key(key).to_vec()).unwrap();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -51,7 +51,7 @@ fn agree(key: &str, more: &str) -> String {
 }
 
 /// A server that agrees and then does what `script` does.
-fn agreeable<R: Send + 'static>(
+pub fn agreeable<R: Send + 'static>(
     script: impl FnOnce(TcpStream) -> R + Send + 'static,
 ) -> (String, JoinHandle<R>) {
     server(move |mut socket, key| {
@@ -60,18 +60,18 @@ fn agreeable<R: Send + 'static>(
     })
 }
 
-fn builder() -> ClientBuilder {
+pub fn builder() -> ClientBuilder {
     Client::builder().read_timeout(Some(DEADLINE)).protocol("chat")
 }
 
 /// Deadlines that tests can wait for, where `change` says.
-fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
+pub fn timeouts(change: impl FnOnce(&mut Timeouts)) -> Timeouts {
     let mut timeouts = Timeouts { ping_period: None, ..Timeouts::default() };
     change(&mut timeouts);
     timeouts
 }
 
-const SHORT: Duration = Duration::from_millis(50);
+pub const SHORT: Duration = Duration::from_millis(50);
 
 /// What a client says to a server that answers `answer`.
 fn verdict(answer: impl FnOnce(&str) -> String + Send + 'static) -> ConnectError {
@@ -158,6 +158,73 @@ fn who_does_not_speak_http_is_given_up() {
     }
 }
 
+/// What becomes of a connection to a server that sends `before` and then agrees, in writes of `piece`
+/// bytes.
+fn interim(before: &str, piece: usize) -> Result<(), ConnectError> {
+    let before = before.to_owned();
+    let (url, server) = server(move |mut socket, key| {
+        socket.set_nodelay(true).unwrap();
+        let answer = before + &agree(key, "") + "\x01\x05Hello\0\0";
+        for piece in answer.as_bytes().chunks(piece) {
+            socket.write_all(piece).ok();
+        }
+        socket.write_all(b"\x80\0").ok();
+        socket
+    });
+    let connected = builder().connect(&url);
+    let heard = connected.map(|mut client| assert_eq!(client.recv(), Ok(Some("Hello".into()))));
+    drop(server.join().unwrap());
+    heard
+}
+
+#[test]
+fn interim_responses_come_before_the_final_one() {
+    let early = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    for (name, before) in [
+        ("none", String::new()),
+        ("100", go_on.into()),
+        ("102", "HTTP/1.1 102 Processing\r\n\r\n".into()),
+        ("103", early.into()),
+        ("one that nobody knows", "HTTP/1.1 199 \r\n\r\n".into()),
+        ("several", [go_on, early, early].concat()),
+        ("as many as there may be", go_on.repeat(16)),
+    ] {
+        for piece in [usize::MAX, 1, 50] {
+            interim(&before, piece).unwrap_or_else(|error| panic!("{name}, {piece}: {error}"));
+        }
+    }
+    let error = interim(&go_on.repeat(17), usize::MAX).unwrap_err();
+    assert!(matches!(error, ConnectError::Interim), "{error}");
+    assert!(!error.may_pass());
+    assert!(error.to_string().contains("1xx"), "{error}");
+    let refused = verdict(move |_| format!("{go_on}HTTP/1.1 404 Not Found\r\n\r\n"));
+    assert!(matches!(refused, ConnectError::Refused(refusal) if refusal.status == 404));
+    assert!(matches!(verdict(move |_| go_on.into()), ConnectError::Ended));
+}
+
+#[test]
+fn all_heads_of_an_answer_together_are_within_the_limit_of_one() {
+    let early = |len: usize| {
+        let (start, end) = ("HTTP/1.1 103 Early Hints\r\nLink: ", "\r\n\r\n");
+        format!("{start}{}{end}", "x".repeat(len - start.len() - end.len()))
+    };
+    let limit = Limits::default().max_head;
+    let final_len = agree("dGhlIHNhbXBsZSBub25jZQ==", "").len();
+    let left = limit - final_len;
+    for piece in [usize::MAX, 1_000] {
+        for before in [left, left - 1] {
+            let before = early(before / 2) + &early(before - before / 2);
+            interim(&before, piece).unwrap();
+        }
+        let before = early(left / 2) + &early(left + 1 - left / 2);
+        match interim(&before, piece).unwrap_err() {
+            ConnectError::Head(HandshakeError::HeadTooLong { max }) => assert_eq!(max, limit),
+            other => panic!("{other}"),
+        }
+    }
+}
+
 #[test]
 fn a_huge_head_is_not_read_to_its_end() {
     let endless = |piece: &'static str| {
@@ -177,9 +244,12 @@ fn a_huge_head_is_not_read_to_its_end() {
         let error = endless(piece);
         assert!(matches!(error, ConnectError::Head(_)), "{name}: {error}");
     }
-    let limits = Limits { max_headers: 2, ..Limits::default() };
-    let (url, server) = agreeable(|socket| socket);
-    let error = builder().limits(limits).connect(&url).expect_err("there are three");
+    let limits = Limits { max_headers: 5, ..Limits::default() };
+    let (url, server) = server(|mut socket, key| {
+        socket.write_all(agree(key, "a: b\r\nc: d\r\ne: f\r\n").as_bytes()).unwrap();
+        socket
+    });
+    let error = builder().limits(limits).connect(&url).expect_err("there are six");
     drop(server.join().unwrap());
     assert!(matches!(error, ConnectError::Head(_)), "{error}");
 }
@@ -222,6 +292,25 @@ fn a_refusals_text_is_cut_short_and_needs_no_end() {
             other => panic!("{name}: {other}"),
         }
     }
+}
+
+#[test]
+fn a_refusals_text_may_come_bit_by_bit() {
+    let (url, server) = server(|mut socket, _| {
+        socket.set_nodelay(true).unwrap();
+        let head =
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 7\r\n\r\n";
+        for piece in [head, "n", "ot", " you", " nor you"] {
+            socket.write_all(piece.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        socket
+    });
+    match builder().connect(&url).unwrap_err() {
+        ConnectError::Refused(refusal) => assert_eq!(refusal.body, "not you"),
+        other => panic!("{other}"),
+    }
+    drop(server.join().unwrap());
 }
 
 #[test]
@@ -368,6 +457,74 @@ fn who_does_not_answer_a_ping_is_closed() {
     assert_eq!(heard[1], (0x88, b"\x03\xf3Ping timeout".to_vec()));
 }
 
+/// Writes `flood` over and over until the client leaves, or has stayed for far too long.
+fn flood(mut socket: &TcpStream, flood: &[u8]) {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE / 4 && socket.write_all(flood).is_ok() {}
+}
+
+#[test]
+fn a_read_timeout_is_kept_whatever_else_arrives() {
+    for (name, once, over_and_over) in [
+        ("Pings", &b""[..], &b"\x89\0"[..]),
+        ("Pongs", b"", b"\x8a\0"),
+        ("fragments", b"\x01\0", b"\0\0"),
+        ("a long message", b"\x82\x7f\0\0\x01\0\0\0\0\0", b"xx"),
+    ] {
+        for split in [false, true] {
+            let (url, server) = agreeable(move |mut socket| {
+                socket.write_all(once).unwrap();
+                flood(&socket, &over_and_over.repeat(10_000));
+            });
+            let limits = Limits {
+                max_frame: usize::MAX,
+                max_message: usize::MAX,
+                max_fragments: u32::MAX,
+                ..Limits::default()
+            };
+            let brief = builder().limits(limits).read_timeout(Some(SHORT));
+            let client = brief.connect(&url).unwrap();
+            let begun = Instant::now();
+            let received = match split {
+                false => { client }.recv(),
+                true => {
+                    let (_sender, mut receiver) = client.split().unwrap();
+                    receiver.recv()
+                }
+            };
+            assert_eq!(received, Err(TimedOut), "{name}");
+            assert!((SHORT..DEADLINE / 4).contains(&begun.elapsed()), "{name}");
+            server.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn who_floods_and_does_not_answer_a_ping_is_closed() {
+    let (url, server) = agreeable(|mut socket| {
+        let mut ping = [0; 10];
+        socket.read_exact(&mut ping).unwrap();
+        let message = [b"\x82\x7e\x40\0", &[b'x'; 0x4000][..]].concat();
+        flood(&socket, &message);
+    });
+    let brief = timeouts(|timeouts| {
+        timeouts.ping_period = Some(SHORT);
+        timeouts.pong = SHORT;
+        timeouts.close = SHORT;
+    });
+    let mut client = builder().timeouts(brief).connect(&url).unwrap();
+    let begun = Instant::now();
+    while let Some(_message) = client.recv().unwrap() {
+        // Who takes their time reads less, and waits no longer for all that.
+        thread::sleep(Duration::from_millis(2));
+    }
+    let reason = client.close_reason().unwrap();
+    assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Pong));
+    assert!(begun.elapsed() < DEADLINE / 4);
+    drop(client);
+    server.join().unwrap();
+}
+
 #[test]
 fn a_client_that_was_away_while_a_pong_was_due_reads_it_first() {
     const PONG: Duration = Duration::from_millis(500);
@@ -415,6 +572,7 @@ fn who_never_answers_a_close_is_left_whatever_else_it_says() {
         let reason = client.close(CloseCode::NORMAL, "").unwrap();
         assert_eq!(reason.cause, CloseCause::Local);
         assert!((SHORT..DEADLINE).contains(&begun.elapsed()));
+        assert!(!client.was_clean(), "there was one Close alone");
         server.join().unwrap();
     }
 }
@@ -452,6 +610,7 @@ fn who_answers_a_close_and_keeps_tcp_is_left() {
     let mut client = builder().timeouts(brief).connect(&url).unwrap();
     assert_eq!(client.recv(), Ok(None));
     assert_eq!(client.close_reason().unwrap().cause, CloseCause::Peer);
+    assert!(client.was_clean(), "the closing handshake was done");
     assert_eq!(server.join().unwrap(), 1, "a Close");
 }
 
@@ -469,6 +628,22 @@ fn who_reads_nothing_is_left() {
     let reason = client.close_reason().unwrap();
     assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Write));
     assert_eq!(client.recv(), Ok(None));
+    drop(leave);
+    server.join().unwrap();
+}
+
+#[test]
+fn who_takes_no_pongs_is_left_too() {
+    let (leave, left) = mpsc::channel::<()>();
+    let (url, server) = agreeable(move |socket| {
+        flood(&socket, &[b"\x89\x7d", &[b'x'; 125][..]].concat().repeat(100));
+        left.recv().ok();
+    });
+    let brief = timeouts(|timeouts| timeouts.write = SHORT);
+    let mut client = builder().timeouts(brief).connect(&url).unwrap();
+    assert_eq!(client.recv(), Ok(None));
+    let reason = client.close_reason().unwrap();
+    assert_eq!(reason.cause, CloseCause::Timeout(Timeout::Write));
     drop(leave);
     server.join().unwrap();
 }

@@ -113,6 +113,76 @@ fn a_close_of_ours_goes_to_its_end() {
 }
 
 #[test]
+fn only_a_connection_that_ended_by_a_close_each_way_was_clean() {
+    let server = Running::router(router());
+    let mut client = connect(&server, "/echo");
+    assert!(!client.was_clean(), "it has not ended");
+    client.close(CloseCode::NORMAL, "").unwrap();
+    assert!(client.was_clean());
+
+    let mut client = connect(&server, "/echo");
+    client.send("close!").unwrap();
+    while let Ok(Some(_)) = client.recv() {}
+    assert!(client.was_clean());
+
+    let mut client = connect(&server, "/echo");
+    client.stream().shutdown(Shutdown::Both).unwrap();
+    assert_eq!(client.recv(), Ok(None));
+    assert!(!client.was_clean());
+}
+
+#[test]
+fn a_half_sends_all_that_a_client_does() {
+    let server = Running::router(router());
+    let (mut sender, mut receiver) = connect(&server, "/echo").split().unwrap();
+    // A text that is masked with zeros, as it goes over the wire.
+    sender.send_wire(b"\x81\x85\0\0\0\0Hello").unwrap();
+    assert_eq!(receiver.recv(), said("Hello"));
+    assert_eq!(sender.ping(&[0; 126]), Err(SendError::ControlTooLong { len: 126 }));
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    assert_eq!(sender.send_wire(b"\x81\x80\0\0\0\0"), Err(SendError::NotOpen));
+    assert_eq!(receiver.recv(), Ok(None));
+
+    let client = builder().connect_raw(&url(&server, "/raw")).unwrap();
+    let (mut sender, mut receiver) = client.split().unwrap();
+    sender.ping(b"there?").unwrap();
+    sender.send_frame(&Frame::new(Opcode::Binary, b"Hello")).unwrap();
+    for (opcode, payload) in [(Opcode::Pong, b"there?".as_slice()), (Opcode::Binary, b"Hello")] {
+        let frame = receiver.recv().unwrap().unwrap();
+        assert_eq!((frame.opcode, &frame.payload[..]), (opcode, payload));
+    }
+}
+
+#[test]
+fn halves_show_their_stream_and_nothing_that_was_said() {
+    let server = Running::router(router());
+    let client = connect(&server, "/echo");
+    let socket = format!("{:?}", client.stream());
+    let (sender, receiver) = client.split().unwrap();
+    for shown in [format!("{sender:?}"), format!("{receiver:?}")] {
+        assert!(shown.contains("TcpStream") && shown.len() < 3 * socket.len(), "{shown}");
+    }
+    assert_eq!(TimedOut.to_string(), "nothing came in time");
+    assert_eq!(io::Error::from(TimedOut).kind(), io::ErrorKind::TimedOut);
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn values_are_sent_and_received() {
+    let server = Running::router(router());
+    let mut client = connect(&server, "/echo");
+    client.send_as(&[1, 2]).unwrap();
+    assert_eq!(client.recv_as::<[u8; 2]>().unwrap().unwrap().unwrap(), [1, 2]);
+    client.send("no JSON").unwrap();
+    assert!(client.recv_as::<[u8; 2]>().unwrap().unwrap().is_err());
+    let (mut sender, mut receiver) = client.split().unwrap();
+    sender.send_as("Hello").unwrap();
+    assert_eq!(receiver.recv_as::<String>().unwrap().unwrap().unwrap(), "Hello");
+    sender.close(CloseCode::NORMAL, "").unwrap();
+    assert!(receiver.recv_as::<String>().unwrap().is_none());
+}
+
+#[test]
 fn a_close_that_may_not_be_sent_leaves_the_connection_open() {
     let server = Running::router(router());
     let mut client = connect(&server, "/echo");
@@ -344,6 +414,41 @@ fn a_client_may_talk_over_a_unix_socket() {
     client.send("over there").unwrap();
     assert_eq!(client.recv(), said("over there"));
     assert_eq!(client.close(CloseCode::NORMAL, "").unwrap().code, CloseCode::NORMAL);
+}
+
+#[test]
+fn a_unix_socket_waits_no_longer_than_it_may() {
+    const SHORT: Duration = Duration::from_millis(50);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let answers = thread::spawn(move || {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            theirs.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        theirs.write_all(crate::lies::agree(key, "").as_bytes()).unwrap();
+        theirs
+    });
+    let client = builder()
+        .read_timeout(Some(SHORT))
+        .write_timeout(SHORT)
+        .connect_over(ours, "ws://localhost/")
+        .unwrap();
+    let mut theirs = answers.join().unwrap();
+    let (mut sender, mut receiver) = client.split().unwrap();
+    assert_eq!(receiver.recv(), Err(TimedOut));
+    // It takes nothing.
+    while sender.send("x".repeat(1 << 16)).is_ok() {}
+    let cause = sender.close_reason().unwrap().cause;
+    assert_eq!(cause, CloseCause::Timeout(chinwag::protocol::close::Timeout::Write));
+    // Both sides were ended, though both halves are there.
+    receiver.set_read_timeout(Some(DEADLINE));
+    assert_eq!(receiver.recv(), Ok(None));
+    theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+    theirs.read_to_end(&mut Vec::new()).unwrap();
 }
 
 /// A stream that can do no more than read and write.

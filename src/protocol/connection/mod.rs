@@ -47,7 +47,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 pub use event::Event;
 use incoming::Incoming;
@@ -450,6 +453,14 @@ impl Connection {
                 incoming.put_off(now.saturating_duration_since(self.since), now);
             }
             self.since = now;
+        }
+    }
+
+    /// The owner did not read from the peer for `time`, so its silence in it says nothing: the wait for
+    /// its bytes or its Pong is longer by that.
+    pub fn excuse_absence(&mut self, time: Duration) {
+        if self.state == State::Open {
+            self.since = self.since.checked_add(time).unwrap_or(self.since);
         }
     }
 

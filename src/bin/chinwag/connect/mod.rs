@@ -63,9 +63,10 @@ impl fmt::Display for Failure {
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Url(_) | ConnectError::Tls | ConnectError::Request(_) => {
-                Self::Misuse(error)
-            }
+            ConnectError::Url(_)
+            | ConnectError::Tls
+            | ConnectError::Request(_)
+            | ConnectError::Setting(_) => Self::Misuse(error),
             _ => Self::Connect(error),
         }
     }
