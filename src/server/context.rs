@@ -130,7 +130,6 @@ impl Context {
             && self.mail.is_empty())
             || self.topics.is_waiting()
             || self.tasks.has_work()
-            || self.timers.next().is_some_and(|next| next <= self.now)
     }
 
     /// Counts work: a unit is about what it takes to read and unmask a byte.

@@ -300,8 +300,8 @@ impl<S: Socket> Reactor<S> {
     pub(crate) fn wake(&mut self, key: Key, readiness: Readiness) {
         let Some(Peer { link, stage }) = self.peers.get_mut(key) else { return };
         // Nobody would notice while it is not read.
-        let ends_unheard = readiness.failed
-            || matches!(stage, Stage::Deciding(_)) && readiness.read_closed;
+        let ends_unheard =
+            readiness.failed || matches!(stage, Stage::Deciding(_)) && readiness.read_closed;
         if ends_unheard && !link.is_heard() {
             self.lose(key);
             return;
@@ -646,19 +646,20 @@ impl<S: Socket> Reactor<S> {
 
     fn run_tasks(&mut self) {
         let Self { context, clock, .. } = self;
-        if context.tasks.has_work() {
-            let mut budget = Budget::new(TIME, *clock, context);
-            let tasks = context.tasks.clone();
-            tasks.run(|| {
-                context.spend(TASK);
-                !budget.is_used_up(context)
-            });
-        }
-        let panics = self.context.tasks.take_panics();
+        let panics = context.tasks.take_panics();
         if panics > 0 {
-            self.context.counters.panics.add(panics);
+            context.counters.panics.add(panics);
             log::error!("{panics} tasks panicked");
         }
+        if !context.tasks.has_work() {
+            return;
+        }
+        let mut budget = Budget::new(TIME, *clock, context);
+        let tasks = context.tasks.clone();
+        tasks.run(|| {
+            context.spend(TASK);
+            !budget.is_used_up(context)
+        });
         for id in self.context.tasks.take_calls() {
             let key = Key { slot: id.slot, generation: id.generation };
             self.guarded(key, |Self { peers, context, .. }| {
@@ -675,15 +676,16 @@ impl<S: Socket> Reactor<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        let Self { context, clock, .. } = self;
-        if context.tasks.next_deadline().is_some_and(|next| next <= now) {
-            let mut budget = Budget::new(TIME, *clock, context);
-            let tasks = context.tasks.clone();
-            tasks.expire(|| {
-                context.spend(TASK);
-                !budget.is_used_up(context)
-            });
+        if self.next_deadline().is_none_or(|next| next > now) {
+            return;
         }
+        let Self { context, clock, .. } = self;
+        let mut budget = Budget::new(TIME, *clock, context);
+        let tasks = context.tasks.clone();
+        tasks.expire(|| {
+            context.spend(TASK);
+            !budget.is_used_up(context)
+        });
         self.expire_peers();
         for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
             job.next = now + job.period.min(LONGEST);
@@ -699,9 +701,6 @@ impl<S: Socket> Reactor<S> {
     }
 
     fn expire_peers(&mut self) {
-        if self.context.timers.next().is_none_or(|next| next > self.context.now) {
-            return;
-        }
         let now = self.context.now;
         let mut budget = Budget::new(TIME, self.clock, &self.context);
         while let Some((tick, mut keys)) = self.context.timers.pop(now) {
