@@ -14,6 +14,7 @@
 //! budgets as well; what is over waits for the next turn, in order.
 
 use std::{
+    cell::Cell,
     io, mem,
     net::SocketAddr,
     sync::Arc,
@@ -96,6 +97,8 @@ pub(crate) struct Reactor<S> {
     deliveries: usize,
     /// When whoever is left is dropped, once the worker is stopping.
     stop_at: Option<Instant>,
+    /// When something was due for which time passes, as far as this was asked.
+    due: Cell<Option<Instant>>,
 }
 
 /// What sockets are read into.
@@ -184,6 +187,7 @@ impl<S: Socket> Reactor<S> {
             clock: None,
             deliveries: 0,
             stop_at: None,
+            due: Cell::new(None),
         }
     }
 
@@ -254,11 +258,19 @@ impl<S: Socket> Reactor<S> {
         mem::take(&mut self.deliveries)
     }
 
-    /// When there is something to do, if nothing happens before.
+    /// When there is something to do, if nothing happens before. The next turn does nothing for time before
+    /// that, so it is asked before each.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let jobs = self.jobs.iter().map(|job| job.next).min();
-        let Context { timers, tasks, .. } = &self.context;
-        [timers.next(), tasks.next_deadline(), jobs, self.stop_at].into_iter().flatten().min()
+        let mut next = self.context.timers.next();
+        let others = [self.context.tasks.next_deadline(), self.stop_at];
+        for other in others.into_iter().chain(self.jobs.iter().map(|job| Some(job.next))) {
+            next = match (next, other) {
+                (Some(next), Some(other)) => Some(next.min(other)),
+                (next, other) => next.or(other),
+            };
+        }
+        self.due.set(next);
+        next
     }
 
     // ---- take in -------------------------------------------------------------------------------
@@ -551,10 +563,14 @@ impl<S: Socket> Reactor<S> {
     // ---- mail ----------------------------------------------------------------------------------
 
     /// Carries out commands and takes in publications, in the order in which they were posted.
+    #[inline]
     fn work_off_mail(&mut self) {
-        if self.context.mail.is_empty() && self.context.mailbox.is_empty() {
-            return;
+        if !self.context.mail.is_empty() || !self.context.mailbox.is_empty() {
+            self.work_off_some();
         }
+    }
+
+    fn work_off_some(&mut self) {
         let mut budget = Budget::new(MAIL, self.clock, &self.context);
         while let Some((number, mail)) = self.context.next_mail() {
             let size = mail.size();
@@ -676,7 +692,7 @@ impl<S: Socket> Reactor<S> {
 
     fn expire(&mut self) {
         let now = self.context.now;
-        if self.next_deadline().is_none_or(|next| next > now) {
+        if self.due.get().is_none_or(|next| next > now) {
             return;
         }
         let Self { context, clock, .. } = self;

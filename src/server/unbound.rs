@@ -42,6 +42,7 @@ impl<S: Socket> Unbound<S> {
     pub fn turn(&mut self) {
         let _entered = self.reactor.enter();
         self.woken = false;
+        self.reactor.next_deadline();
         self.reactor.turn();
     }
 

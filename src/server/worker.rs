@@ -92,8 +92,11 @@ impl Worker {
         let may_sleep = self.mailbox().fall_asleep(self.reactor.is_stopping())
             && !self.reactor.has_work()
             && !self.acceptor.as_ref().is_some_and(Acceptor::is_ready);
+        let next = self.next_deadline();
+        // The turn has taken a while, which is no time left.
+        let left = |next: Instant| next.saturating_duration_since(Instant::now());
         let polled =
-            self.poll(events, if may_sleep { self.time_left() } else { Some(Duration::ZERO) });
+            self.poll(events, if may_sleep { next.map(left) } else { Some(Duration::ZERO) });
         self.mailbox().wake_up();
         polled
     }
@@ -108,12 +111,10 @@ impl Worker {
         })
     }
 
-    /// How long nothing needs to be done.
-    fn time_left(&self) -> Option<Duration> {
+    /// When there is something to do, if nothing happens before.
+    fn next_deadline(&self) -> Option<Instant> {
         let accept = self.acceptor.as_ref().and_then(Acceptor::paused_until);
-        let next = [self.reactor.next_deadline(), accept].into_iter().flatten().min();
-        // The turn has taken a while, which is no time left.
-        next.map(|next| next.saturating_duration_since(Instant::now()))
+        [self.reactor.next_deadline(), accept].into_iter().flatten().min()
     }
 
     fn take_in(&mut self, events: &Events) {
