@@ -217,6 +217,9 @@ impl<S: Socket> Link<S> {
         }
         backlog.held_bytes += held.len();
         backlog.held.push_back((position, held));
+        // Nor is it read on meanwhile, where it is answered behind what it has published.
+        let waiting = backlog.bytes + backlog.held_bytes;
+        self.output.full |= waiting > self.connection.settings().limits.pause_reading;
         self.output.backlog = Some(backlog);
     }
 
@@ -241,6 +244,9 @@ impl<S: Socket> Link<S> {
                     }
                     self.leave_in_backlog(start, context);
                 }
+            }
+            if self.is_over_bound() {
+                self.keep_bound(context);
             }
         }
     }
