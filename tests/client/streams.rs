@@ -268,25 +268,31 @@ fn a_stream_that_is_interrupted_or_wakes_early_is_asked_again() {
 
 #[test]
 fn a_pong_that_was_not_taken_leaves_when_there_is_room() {
+    const LONGEST: Duration = Duration::from_secs(1);
     let (url, server) = agreeable(|mut socket| {
-        socket.write_all(b"\x89\0").unwrap();
-        socket.read_exact(&mut [0; 6]).unwrap();
+        for _ in 0..2 {
+            socket.write_all(b"\x89\0").unwrap();
+            socket.read_exact(&mut [0; 6]).unwrap();
+            // What was taken ends the first stall: a later one has all the time again.
+            thread::sleep(LONGEST);
+        }
         socket.write_all(b"\x81\x05Hello").unwrap();
         socket
     });
-    // Several tries come too early.
+    // Two tries of three come too early.
     let (full, tries) = (Switch::default(), AtomicUsize::new(0));
     let code = {
         let full = full.clone();
         move |socket: &TcpStream, call: Call<'_>| match call {
-            Call::Write(_) if full.is_on() && tries.fetch_add(1, Ordering::SeqCst) < 5 => {
+            Call::Write(_) if full.is_on() && tries.fetch_add(1, Ordering::SeqCst) % 3 != 2 => {
                 thread::sleep(SHORT);
                 Err(io::ErrorKind::WouldBlock.into())
             }
             call => honest(socket, call),
         }
     };
-    let mut client = connect(&builder(), &url, code).unwrap();
+    let brief = builder().timeouts(timeouts(|timeouts| timeouts.write = LONGEST));
+    let mut client = connect(&brief, &url, code).unwrap();
     full.turn_on();
     assert_eq!(client.recv(), Ok(Some("Hello".into())));
     drop(server.join().unwrap());
