@@ -18,6 +18,8 @@ mod extension;
 mod faults;
 #[path = "memory/flow.rs"]
 mod flow;
+#[path = "memory/guard.rs"]
+mod guard;
 #[path = "memory/lag.rs"]
 mod lag;
 #[path = "memory/limits.rs"]
