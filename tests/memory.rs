@@ -20,6 +20,8 @@ mod faults;
 mod flow;
 #[path = "memory/guard.rs"]
 mod guard;
+#[path = "memory/identity.rs"]
+mod identity;
 #[path = "memory/lag.rs"]
 mod lag;
 #[path = "memory/limits.rs"]
