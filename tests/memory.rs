@@ -28,6 +28,8 @@ mod lag;
 mod limits;
 #[path = "memory/opening.rs"]
 mod opening;
+#[path = "memory/order.rs"]
+mod order;
 #[path = "support/services.rs"]
 mod services;
 #[path = "memory/sessions.rs"]
