@@ -254,6 +254,12 @@ impl Mailbox {
         self.alert.load(Ordering::Relaxed) && self.alert.swap(false, Ordering::SeqCst)
     }
 
+    /// Whether an eighth of what may be pending is.
+    pub(crate) fn is_filling_up(&self) -> bool {
+        self.items.load(Ordering::Relaxed) > MAX_ITEMS / 8
+            || self.bytes.load(Ordering::Relaxed) > MAX_BYTES / 8
+    }
+
     /// The number of the last item posted by whomever; 0 before the first.
     pub(crate) fn posted(&self) -> u64 {
         self.posted.load(Ordering::Relaxed)

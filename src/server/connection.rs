@@ -73,14 +73,6 @@ pub(super) enum Input {
     Ending,
 }
 
-/// On which of the worker's lists a connection waits to be served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queued {
-    No,
-    Light,
-    Heavy,
-}
-
 /// A connection without its application: all that a [`Call`](super::call::Call) of that may touch.
 pub(super) struct Link<S> {
     pub(super) socket: S,
@@ -102,7 +94,10 @@ pub(super) struct Link<S> {
     unfinished: u32,
     pub(super) tcp: Tcp,
     pub(super) input: Input,
-    pub(super) queued: Queued,
+    /// It is on one of the worker's lists of connections to be served.
+    pub(super) is_queued: bool,
+    /// It has used up its share of a turn, and has not had little to do since.
+    pub(super) is_heavy: bool,
     /// The application receives nothing for now.
     pub(super) paused: bool,
     pub(super) admission: Admission,
@@ -139,7 +134,8 @@ impl<S: Socket> Link<S> {
             unfinished: 0,
             tcp: Tcp::Open,
             input: Input::Empty,
-            queued: Queued::No,
+            is_queued: false,
+            is_heavy: false,
             paused: false,
             admission,
         }
@@ -277,7 +273,7 @@ impl<S: Socket> Link<S> {
     /// Goes on with input that was put off.
     pub(super) fn go_on(&mut self, context: &mut Context) {
         if self.is_ready() {
-            context.enqueue(self, Queued::Light);
+            context.enqueue(self);
         }
     }
 

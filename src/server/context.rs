@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use super::{
     Shared,
-    connection::{Link, Queued},
+    connection::Link,
     counters::Counters,
     output::{Backlog, Deferred},
     timers::Timers,
@@ -155,15 +155,11 @@ impl Context {
     }
 
     /// Puts a connection on a list to be served, unless it is on one.
-    pub(super) fn enqueue<S>(&mut self, link: &mut Link<S>, queue: Queued) {
-        if link.queued != Queued::No {
-            return;
-        }
-        link.queued = queue;
-        match queue {
-            Queued::No => {}
-            Queued::Light => self.light.push_back(link.key),
-            Queued::Heavy => self.heavy.push_back(link.key),
+    #[inline]
+    pub(super) fn enqueue<S>(&mut self, link: &mut Link<S>) {
+        if !std::mem::replace(&mut link.is_queued, true) {
+            let list = if link.is_heavy { &mut self.heavy } else { &mut self.light };
+            list.push_back(link.key);
         }
     }
 

@@ -8,10 +8,10 @@
 //!
 //! A turn has a budget, and each connection a share of it, in units of work: bytes read, inflated,
 //! compressed, calls and deliveries; and in time, by a clock that is looked at now and then. A connection
-//! with input is on the *light* list first. One that has used up its share is moved to the *heavy*
-//! list, whose connections take turns in what is left of the budget. So a connection with little to do
-//! waits for the shares of others, however much those have to do. Mail, timers, tasks and deliveries have
-//! budgets as well; what is over waits for the next turn, in order.
+//! with input is on the *light* list. One that has used up its share is moved to the *heavy* list, whose
+//! connections take turns in what is left of the budget, and stays heavy until it has little to do. So a
+//! connection with little to do waits for the shares of others, however much those have to do. Mail, timers,
+//! tasks and deliveries have budgets as well; what is over waits for the next turn, in order.
 
 use std::{
     cell::Cell,
@@ -23,7 +23,7 @@ use std::{
 
 use super::{
     Admission, Shared,
-    connection::{Input, Link, Peer, Queued, Stage, Stash, Tcp},
+    connection::{Input, Link, Peer, Stage, Stash, Tcp},
     context::Context,
     output::Position,
     serve::Serving,
@@ -51,11 +51,12 @@ const CACHE_LINE: usize = 64;
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
 
-/// Units of work that a connection may do when it has input, before it counts as heavy: some 50 µs.
+/// Units of work that a connection may do when it has input, before it counts as heavy: 25 µs at least.
 const LIGHT_SHARE: u64 = 256 << 10;
 
-/// Units of work that a heavy connection does at a time: some 200 µs.
-const HEAVY_SHARE: u64 = 1 << 20;
+/// Units of work that a heavy connection does at a time: 130 µs at least. It holds most large messages, so
+/// that one that has arrived is received as a whole, and its buffer used again by the next.
+const HEAVY_SHARE: u64 = 5 << 18;
 
 /// What light and what heavy connections may do in a turn.
 const LIGHT: Allowance = Allowance { units: 40 << 20, time: Duration::from_millis(8) };
@@ -64,7 +65,7 @@ const HEAVY: Allowance = Allowance { units: 10 << 20, time: Duration::from_milli
 /// What mail, what timers and tasks, and what deliveries may take in a turn.
 const MAIL: Allowance = Allowance { units: 10 << 20, time: Duration::from_millis(2) };
 const TIME: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
-const FAN_OUT: Allowance = Allowance { units: 20 << 20, time: Duration::from_millis(4) };
+const FAN_OUT: Allowance = Allowance { units: 64 << 20, time: Duration::from_millis(8) };
 
 /// Units of work that a delivery, a command, a timer and a poll of a task count for.
 const DELIVERY: u64 = 2_048;
@@ -346,8 +347,8 @@ impl<S: Socket> Reactor<S> {
         if self.context.heavy.is_empty() {
             return;
         }
-        // While deliveries are behind, those who publish more wait: one is served, so that all get on.
-        let is_behind = self.context.topics.is_waiting();
+        // While much is to be delivered, those who may publish more wait: one is served, so that all get on.
+        let is_behind = self.context.mailbox.is_filling_up();
         let mut budget = Budget::new(HEAVY, self.clock, &self.context);
         while let Some(key) = self.context.heavy.pop_front() {
             self.serve_one(key, HEAVY_SHARE);
@@ -360,16 +361,20 @@ impl<S: Socket> Reactor<S> {
     /// Serves a connection up to its share; where more is left, it is heavy.
     fn serve_one(&mut self, key: Key, share: u64) {
         let Some(Peer { link, .. }) = self.peers.get_mut(key) else { return };
-        link.queued = Queued::No;
-        let sent = link.output.sent();
-        let until = self.context.work() + share;
+        link.is_queued = false;
+        let (sent, begun) = (link.output.sent(), self.context.work());
+        let until = begun + share;
         self.guarded(key, |reactor| reactor.read(key, until));
         if let Some(peer) = self.peers.get_mut(key) {
             self.context.spend(peer.link.output.sent() - sent);
             peer.count_unfinished(&mut self.context);
-            if peer.link.is_ready() {
-                self.context.enqueue(&mut peer.link, Queued::Heavy);
+            let done = self.context.work() - begun;
+            if peer.link.is_ready() || done > LIGHT_SHARE {
+                peer.link.is_heavy = true;
+            } else if done < LIGHT_SHARE / 4 {
+                peer.link.is_heavy = false;
             }
+            peer.link.go_on(&mut self.context);
         }
         if self.context.unfinished > self.context.max_unfinished {
             self.shed_unfinished();
