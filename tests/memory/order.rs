@@ -294,7 +294,7 @@ fn play(seed: u64) {
         Limits { max_backlog: usize::MAX, max_backlog_messages: usize::MAX, ..Limits::default() };
     let server = testing::Server::new(Server::builder().service("/", make).limits(limits));
     let connect = |number: usize| {
-        let capacity = if number % 2 == 0 { 64 << 10 } else { 7 };
+        let capacity = if number.is_multiple_of(2) { 64 << 10 } else { 7 };
         let connect = server.client().capacity(capacity);
         (connect.connect(&format!("/?number={number}")).unwrap(), Expected::new(number))
     };
