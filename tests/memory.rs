@@ -38,6 +38,8 @@ mod sessions;
 mod settings;
 #[path = "memory/topics.rs"]
 mod topics;
+#[path = "memory/work.rs"]
+mod work;
 
 use std::time::Duration;
 

@@ -489,3 +489,28 @@ fn services_may_panic_when_the_server_stops() {
         clients.iter().all(|client| client.close_reason().unwrap().code == CloseCode::GOING_AWAY)
     );
 }
+
+#[test]
+fn a_late_decision_that_is_not_used_and_panics_when_it_is_dropped_is_answered_with_500() {
+    let make = |request: OwnedRequest| async move { unused(Panics::new(&request.as_request())) };
+    let mut stage = Stage::new(Server::builder().route("/", Route::deciding(make)));
+    for way in WAYS {
+        let path = format!("/?place=drop&way={way:?}");
+        assert_eq!(stage.server.connect(&path).unwrap_err().status, 500, "{way:?}");
+        stage.is_well(1, &path);
+    }
+}
+
+#[test]
+fn routes_may_panic_when_the_server_drops_them() {
+    let bomb = Bomb;
+    ends_quietly(echo().service("/", move |_: &Request<'_>| {
+        _ = &bomb;
+        Echo
+    }));
+    let bomb = Bomb;
+    ends_quietly(echo().get("/", move |_: &Request<'_>| {
+        _ = &bomb;
+        Answer::text(200, "")
+    }));
+}

@@ -294,7 +294,7 @@ fn play(seed: u64) {
         Limits { max_backlog: usize::MAX, max_backlog_messages: usize::MAX, ..Limits::default() };
     let server = testing::Server::new(Server::builder().service("/", make).limits(limits));
     let connect = |number: usize| {
-        let capacity = if number % 2 == 0 { 64 << 10 } else { 7 };
+        let capacity = if number.is_multiple_of(2) { 64 << 10 } else { 7 };
         let connect = server.client().capacity(capacity);
         (connect.connect(&format!("/?number={number}")).unwrap(), Expected::new(number))
     };
@@ -335,4 +335,78 @@ fn script(random: &mut Random) -> Vec<u8> {
 #[test]
 fn everything_is_received_once_and_in_the_order_that_is_guaranteed() {
     (0..SEEDS).for_each(play);
+}
+
+// ---- one call after another --------------------------------------------------------------------
+
+/// Publishes in one call, and sends in the next.
+struct InTwoCalls(Topic);
+
+impl Service for InTwoCalls {
+    fn opened(&mut self, peer: &mut Peer<'_>) {
+        peer.subscribe(&self.0);
+    }
+
+    fn message(&mut self, peer: &mut Peer<'_>, message: Message<'_>) {
+        match message.as_bytes() {
+            b"publish" => {
+                peer.publish(&self.0, "published").unwrap();
+                peer.tasks().call(peer.id());
+            }
+            b"publish much" => {
+                // More deliveries than a turn makes.
+                (0..11).for_each(|_| _ = peer.publish(&self.0, vec![0; 256 << 10]).unwrap());
+                peer.publish(&self.0, "published").unwrap();
+            }
+            _ => peer.send("sent").unwrap(),
+        }
+    }
+
+    fn woken(&mut self, peer: &mut Peer<'_>) {
+        peer.send("sent").unwrap();
+    }
+}
+
+fn in_two_calls() -> testing::Server {
+    let topic = Topic::new();
+    let make = move |_: &Request<'_>| InTwoCalls(topic.clone());
+    let limits = Limits {
+        max_backlog: usize::MAX,
+        max_backlog_messages: usize::MAX,
+        pause_reading: usize::MAX,
+        ..Limits::default()
+    };
+    testing::Server::new(Server::builder().service("/", make).limits(limits))
+}
+
+#[test]
+fn what_is_published_stays_ahead_of_what_a_call_sends_that_a_task_has_asked_for() {
+    let server = in_two_calls();
+    let mut client = server.connect("/").unwrap();
+    client.send("publish");
+    assert_eq!([client.recv_text(), client.recv_text()], ["published", "sent"]);
+}
+
+#[test]
+fn what_is_published_stays_ahead_of_what_is_sent_while_deliveries_are_behind() {
+    for end in [masked(0x81, b"send"), masked(0x88, b"\x03\xe8")] {
+        let server = in_two_calls();
+        let mut client = server.connect("/").unwrap();
+        // Others who read nothing: each delivery counts.
+        let connect = || server.client().capacity(1).connect("/").unwrap();
+        let mut others: Vec<_> = (0..1_100).map(|_| connect()).collect();
+        others.iter_mut().for_each(|other| other.stop_reading());
+        // So much that a turn serves no more of it.
+        let much = masked(0x81, b"publish much").repeat(3);
+        client.send_bytes([much, end].concat());
+        let mut published = 0;
+        while published < 3 {
+            match client.recv() {
+                Some(Message::Binary(_)) => {}
+                Some(Message::Text(text)) if text.as_str() == "published" => published += 1,
+                other => panic!("{other:?} behind {published} of 3"),
+            }
+        }
+        assert!(!client.is_open() || client.recv_text() == "sent");
+    }
 }
