@@ -7,6 +7,7 @@
 use std::{
     any::Any,
     mem,
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -24,6 +25,30 @@ pub(crate) struct Panicked;
 #[inline]
 pub(crate) fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(call)).map_err(discard)
+}
+
+/// Something foreign whose destructor is called through [`guard`].
+pub(crate) struct Guarded<T>(Option<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+}
+
+impl<T> Deref for Guarded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Guarded<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        guard(|| drop(value)).ok();
+    }
 }
 
 /// Drops what a panic carried, which is foreign too and may panic in its destructor.
@@ -60,5 +85,12 @@ mod tests {
         assert_eq!(guard(|| panic!("foreign")), Err::<(), _>(Panicked));
         assert_eq!(guard(|| panic_any(Bomb)), Err::<(), _>(Panicked));
         assert_eq!(guard(|| drop(Bomb)), Err(Panicked));
+    }
+
+    #[test]
+    fn what_is_guarded_is_there_until_it_is_dropped_in_peace() {
+        let guarded = Guarded::new((7, Bomb));
+        assert_eq!(guarded.0, 7);
+        drop(guarded);
     }
 }

@@ -24,6 +24,7 @@ pub use route::Route;
 use route::Socket;
 
 use crate::{
+    guard::Guarded,
     protocol::{
         connection::{Settings, Terms},
         extension::deflate::Takeovers,
@@ -140,7 +141,7 @@ impl Router {
                 Entry::Page(_) if node.page.is_some() => {
                     return Err(RouteError::Duplicate { path });
                 }
-                Entry::Page(page) => node.page = Some(page),
+                Entry::Page(page) => node.page = Some(Guarded::new(page)),
                 Entry::Socket(route) => {
                     let socket = route.build(&path, &defaults)?;
                     if !socket.is_reached_behind(&node.sockets) {
@@ -182,7 +183,7 @@ pub struct Routes {
 /// What stands at a path; at least one of the two.
 #[derive(Default)]
 struct Node {
-    page: Option<Page>,
+    page: Option<Guarded<Page>>,
     /// In the order in which they are tried.
     sockets: Vec<Socket>,
 }

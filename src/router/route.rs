@@ -7,6 +7,7 @@ use super::{
     error::RouteError,
 };
 use crate::{
+    guard::Guarded,
     protocol::{
         connection::{Mode, Settings},
         extension::{Extensions, deflate::Deflate, is_token},
@@ -208,6 +209,7 @@ impl Route {
             .check_extensions()
             .map_err(|conflict| RouteError::Extensions { path: path.into(), conflict })?;
         let Self { make, protocols, needs_protocol, .. } = self;
+        let make = Guarded::new(make);
         Ok(Socket { make, protocols, needs_protocol, settings: settings.into() })
     }
 }
@@ -220,7 +222,7 @@ impl fmt::Debug for Route {
 
 /// A [`Route`] at its path, built.
 pub(super) struct Socket {
-    pub(super) make: Make,
+    pub(super) make: Guarded<Make>,
     pub(super) protocols: Vec<String>,
     needs_protocol: bool,
     pub(super) settings: Arc<Settings>,

@@ -62,6 +62,12 @@ impl Pending {
             self.leave(link, context);
             self.position = position;
         }
+        // What is posted was worked off, and is perhaps not delivered.
+        if self.is_now() && !self.is_command && context.topics.is_waiting() {
+            self.leave(link, context);
+            link.deliver_own(context);
+            self.start = context.output.len();
+        }
     }
 
     /// Leaves it for the end of the turn.

@@ -259,6 +259,14 @@ impl<S: Socket> Link<S> {
         }
     }
 
+    /// Adds what its worker's own thread has published, and what was posted before that.
+    pub(super) fn deliver_own(&mut self, context: &mut Context) {
+        // Our Close may be what comes behind it.
+        if self.connection.takes_published() || !self.is_raw() {
+            self.deliver(context.mailbox.last_own(), context);
+        }
+    }
+
     /// Adds what topics have yet to deliver that it has left.
     pub(super) fn deliver_left(&mut self, context: &mut Context) {
         if self.connection.takes_published() {

@@ -101,11 +101,9 @@ impl<'a, S: Socket> Serving<'a, S> {
     #[cold]
     fn answered(&mut self, sent: usize) {
         let Self { link, context, pending, .. } = self;
-        let position = link.position(context);
-        if position != pending.position {
+        if link.may_follow(context) {
             let answer = context.output.split_off(sent);
-            pending.leave(link, context);
-            pending.position = position;
+            pending.follow(link, context);
             context.output.extend(answer);
         }
     }
@@ -245,7 +243,14 @@ impl<'a, S: Socket> Serving<'a, S> {
         // Before the application is called, as that may pause the reading itself.
         self.link.resume(self.context);
         match verdict.take() {
-            Some(verdict) => self.settle(opening.finish(verdict)),
+            // One that is not used is dropped there.
+            Some(verdict) => match guard(|| opening.finish(verdict)) {
+                Ok(routed) => self.settle(routed),
+                Err(Panicked) => {
+                    self.context.counters.panics.add(1);
+                    self.refuse_after_panic();
+                }
+            },
             // The tasks have counted it.
             None => self.refuse_after_panic(),
         }
@@ -256,7 +261,10 @@ impl<'a, S: Socket> Serving<'a, S> {
         context.output.extend_from_slice(answer);
         let now = context.now;
         link.connection.give_up(cause, CloseCode::ABNORMAL, "", now, &mut context.output);
-        *self.stage = Stage::Ending;
+        let stage = mem::replace(self.stage, Stage::Ending);
+        if guard(|| drop(stage)) == Err(Panicked) {
+            context.counters.panics.add(1);
+        }
     }
 
     /// Hands an event to the application. Once our Close is sent it hears nothing but the end.
@@ -325,8 +333,15 @@ impl<S: Socket> Peer<S> {
 
     /// Tells the application, where it was not told yet, that its connection has ended; drops it.
     pub(super) fn tell_closed(&mut self, context: &Context) {
-        let Stage::Serving(mut service) = mem::replace(&mut self.stage, Stage::Ending) else {
-            return;
+        let mut service = match mem::replace(&mut self.stage, Stage::Ending) {
+            Stage::Serving(service) => service,
+            // A decision may hold a service that nobody has had yet.
+            stage @ (Stage::Opening(_) | Stage::Deciding(_) | Stage::Ending) => {
+                if guard(|| drop(stage)) == Err(Panicked) {
+                    context.counters.panics.add(1);
+                }
+                return;
+            }
         };
         self.link.close_handles();
         if let Some(reason) = self.link.connection.close_reason()

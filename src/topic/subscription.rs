@@ -25,6 +25,7 @@ pub(crate) struct Subscription {
     /// is sent to the connection since then.
     left_at: u64,
     /// Publications that are not for it, as it was not subscribed when they came; nothing at rest.
+    #[expect(clippy::box_collection, reason = "a subscription at rest pays a pointer for it")]
     gaps: Option<Box<Vec<Gap>>>,
 }
 
