@@ -140,14 +140,16 @@ impl<S: Socket> Link<S> {
         }
         let (last_own, worked_off) = (context.mailbox.last_own(), context.worked_off);
         let limit = if last_own > worked_off && self.is_posted_to() { last_own } else { 0 };
-        let left_at = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
+        let left_at =
+            self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
         let after = if left_at > worked_off { limit.max(left_at) } else { limit };
         if after == 0 {
             return Position::NOW;
         }
         // §5.4: nothing may stand between fragments. Choice: what extensions of one's own change is
         // changed in the order in which it leaves, so in raw mode it leaves at once.
-        if self.connection.is_sending_fragments() || self.is_raw() && self.connection.frames_published()
+        if self.connection.is_sending_fragments()
+            || self.is_raw() && self.connection.frames_published()
         {
             return self.output.last_held().unwrap_or(Position::NOW);
         }
@@ -189,11 +191,7 @@ impl<S: Socket> Link<S> {
     }
 
     /// Moves what the turn has for this connection, `context.output[start..]` last, into its backlog.
-    pub(super) fn leave_in_backlog(
-        &mut self,
-        start: usize,
-        context: &mut Context,
-    ) -> &mut Backlog {
+    pub(super) fn leave_in_backlog(&mut self, start: usize, context: &mut Context) -> &mut Backlog {
         let mut backlog = self.output.backlog.take().unwrap_or_else(|| context.new_backlog());
         if let Some(at) = self.output.deferred.checked_sub(1) {
             let Deferred { start, end, .. } = &mut context.deferred[at as usize];
@@ -991,5 +989,43 @@ mod tests {
                 assert_eq!(link.output.sent(), 14);
             }
         }
+    }
+
+    #[test]
+    fn one_who_takes_too_little_is_closed_when_more_is_sent() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(0, context.now);
+        let bound = link.connection.settings().limits.max_backlog;
+        for (len, slow) in [(bound, false), (1, true)] {
+            let start = context.output.len();
+            context.output.resize(start + len, b'x');
+            link.leave(start, Position::NOW, &mut context);
+            link.keep_bound(&mut context);
+            assert_eq!(link.connection.state() != State::Open, slow, "{len} bytes more");
+            assert_eq!(context.counters.slow.get(), u64::from(slow));
+        }
+        // The socket may have become writable since: then nothing is too much.
+        let mut link = self::link(usize::MAX, context.now);
+        let start = context.output.len();
+        context.output.resize(start + bound + 1, b'x');
+        link.leave(start, Position::NOW, &mut context);
+        link.keep_bound(&mut context);
+        assert_eq!((link.connection.state(), link.output.sent()), (State::Open, bound as u64 + 1));
+    }
+
+    #[test]
+    fn nothing_that_was_held_follows_a_close() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(usize::MAX, context.now);
+        let position = Position { after: context.worked_off + 1, limit: 0 };
+        context.output.extend(b"held");
+        link.leave(0, position, &mut context);
+        assert_eq!((link.output.is_held(), link.output.backlog()), (true, 4));
+        link.output.drop_held();
+        assert_eq!((link.output.is_held(), link.output.backlog()), (false, 0));
+        context.worked_off += 1;
+        link.release(&mut context);
+        link.flush_backlog(&mut context);
+        assert_eq!((link.output.sent(), link.output.is_flushed()), (0, true));
     }
 }

@@ -376,9 +376,7 @@ impl Wake for Bell {
         }
         let is_here = CURRENT.try_with(|current| {
             let current = current.borrow();
-            let mine = |tasks: &&Tasks| {
-                Arc::ptr_eq(&tasks.0.mailbox, &self.mailbox)
-            };
+            let mine = |tasks: &&Tasks| Arc::ptr_eq(&tasks.0.mailbox, &self.mailbox);
             current.as_ref().filter(mine).map(|tasks| tasks.wake(self.task)).is_some()
         });
         if is_here != Ok(true) {
