@@ -133,8 +133,9 @@ impl<S: Socket> Link<S> {
         self.subscriptions.is_some() || context.mailbox.last_own() > context.worked_off
     }
 
-    /// Behind which posts what is sent now has to stay.
-    pub(super) fn position(&self, context: &Context) -> Position {
+    /// Behind which posts what is sent now has to stay. What was sent last, and is not left yet, is to leave
+    /// at `pending`.
+    pub(super) fn position(&self, pending: Position, context: &Context) -> Position {
         if !self.may_follow(context) {
             return Position::NOW;
         }
@@ -151,7 +152,10 @@ impl<S: Socket> Link<S> {
         if self.connection.is_sending_fragments()
             || self.is_raw() && self.connection.frames_published()
         {
-            return self.output.last_held().unwrap_or(Position::NOW);
+            return match pending {
+                Position::NOW => self.output.last_held().unwrap_or(Position::NOW),
+                pending => pending,
+            };
         }
         Position { after, limit }
     }

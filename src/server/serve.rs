@@ -101,7 +101,7 @@ impl<'a, S: Socket> Serving<'a, S> {
     #[cold]
     fn answered(&mut self, sent: usize) {
         let Self { link, context, pending, .. } = self;
-        let position = link.position(context);
+        let position = link.position(pending.position, context);
         if position != pending.position {
             let answer = context.output.split_off(sent);
             pending.leave(link, context);
