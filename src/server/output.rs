@@ -1032,4 +1032,31 @@ mod tests {
         link.flush_backlog(&mut context);
         assert_eq!((link.output.sent(), link.output.is_flushed()), (0, true));
     }
+
+    #[test]
+    fn a_peer_is_not_read_from_once_more_waits_than_the_limit() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(0, context.now);
+        let bound = link.connection.settings().limits.pause_reading;
+        for (len, is_full) in [(bound, false), (1, true)] {
+            let start = context.output.len();
+            context.output.resize(start + len, b'x');
+            link.leave(start, Position::NOW, &mut context);
+            link.flush_backlog(&mut context);
+            if link.output.is_due() {
+                let deferred = context.deferred.pop().unwrap();
+                link.flush_deferred(&deferred, &mut context);
+            }
+            assert_eq!(link.output.is_full(), is_full, "{len} bytes more");
+        }
+    }
+
+    #[test]
+    fn a_backlog_that_is_used_again_waits_from_now_on() {
+        let (mut context, _mailbox) = context();
+        let backlog = context.new_backlog();
+        context.put_backlog(backlog);
+        context.now += std::time::Duration::from_secs(60);
+        assert_eq!(context.new_backlog().progress, context.now);
+    }
 }
