@@ -315,3 +315,143 @@ impl fmt::Debug for Mailbox {
         f.debug_tuple("Mailbox").field(&self.worker).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::Topic;
+
+    const PEER: PeerId = PeerId { worker: 0, slot: 0, generation: 0 };
+
+    fn message(len: usize) -> Mail {
+        Mail::Command(PEER, Command::Send(vec![0; len].into()))
+    }
+
+    fn mailbox() -> Arc<Mailbox> {
+        Arc::new(Mailbox::new(|| ()))
+    }
+
+    fn taken(mailbox: &Mailbox) -> Vec<Mail> {
+        let mut mail = VecDeque::new();
+        mailbox.take(&mut mail);
+        mail.into()
+    }
+
+    #[test]
+    fn what_is_pending_is_bounded_in_items_and_bytes_until_it_is_done() {
+        let mailbox = mailbox();
+        for _ in 0..MAX_ITEMS {
+            mailbox.post(message(0)).unwrap();
+        }
+        assert_eq!(mailbox.post(message(0)), Err(PostError::Full));
+        assert_eq!(taken(&mailbox).len(), MAX_ITEMS);
+        assert_eq!(mailbox.post(message(0)), Err(PostError::Full), "taken out is not done");
+        mailbox.done(1, 0);
+        mailbox.post(message(0)).unwrap();
+        assert_eq!(mailbox.post(message(0)), Err(PostError::Full));
+        assert_eq!(taken(&mailbox).len(), 1);
+        mailbox.done(MAX_ITEMS, 0);
+
+        mailbox.post(message(MAX_BYTES - 1)).unwrap();
+        mailbox.post(message(1)).unwrap();
+        assert_eq!(mailbox.post(message(1)), Err(PostError::Full));
+        mailbox.post(message(0)).unwrap();
+        assert_eq!(taken(&mailbox).len(), 3);
+        mailbox.done(3, MAX_BYTES);
+        // One that is larger than the bound is taken alone.
+        mailbox.post(message(MAX_BYTES + 1)).unwrap();
+        assert_eq!(mailbox.post(message(1)), Err(PostError::Full));
+    }
+
+    #[test]
+    fn publications_and_commands_share_a_bound_and_an_order_and_wake_ups_pass_it() {
+        let (mailbox, topic) = (mailbox(), Topic::new());
+        let _member = topic.subscribe(&mailbox, None, Default::default()).unwrap();
+        topic.publish(vec![0; MAX_BYTES / 2]).unwrap();
+        mailbox.post(message(MAX_BYTES / 4)).unwrap();
+        assert!(topic.publish(vec![0; MAX_BYTES / 2]).is_err());
+        assert_eq!(mailbox.post(message(MAX_BYTES / 2)), Err(PostError::Full));
+        topic.publish("small").unwrap();
+        mailbox.post(Mail::Wake(Key { slot: 0, generation: 0 })).unwrap();
+        assert_eq!(mailbox.posted(), 4);
+        let mail = taken(&mailbox);
+        let size: usize = mail.iter().map(Mail::size).sum();
+        assert!(matches!(
+            mail[..],
+            [Mail::Publication(_), Mail::Command(..), Mail::Publication(_), Mail::Wake(_)]
+        ));
+        mailbox.done(mail.len(), size);
+        for _ in 0..MAX_ITEMS + 10 {
+            mailbox.post(Mail::Wake(Key { slot: 0, generation: 0 })).unwrap();
+        }
+        assert_eq!(mailbox.post(message(0)), Err(PostError::Full));
+    }
+
+    #[test]
+    fn what_waits_in_a_mailbox_that_closes_is_dropped_and_nothing_more_is_taken() {
+        let (mailbox, topic) = (mailbox(), Topic::new());
+        let _member = topic.subscribe(&mailbox, None, Default::default()).unwrap();
+        mailbox.post(message(10)).unwrap();
+        mailbox.close();
+        assert!(mailbox.is_empty() && taken(&mailbox).is_empty());
+        assert_eq!(mailbox.post(message(10)), Err(PostError::Closed));
+        (0..=MAX_ITEMS).for_each(|_| _ = topic.publish("to nobody").unwrap());
+        assert!(mailbox.is_empty());
+    }
+
+    #[test]
+    fn only_what_the_worker_s_thread_posts_is_its_own() {
+        let [one, other] = [mailbox(), mailbox()];
+        assert_ne!(one.worker(), other.worker());
+        one.post(message(0)).unwrap();
+        assert_eq!((one.posted(), one.last_own()), (1, 0));
+        let entered = one.enter();
+        one.post(message(0)).unwrap();
+        other.post(message(0)).unwrap();
+        assert_eq!((one.last_own(), other.last_own()), (2, 0));
+        let nested = other.enter();
+        one.post(message(0)).unwrap();
+        other.post(message(0)).unwrap();
+        assert_eq!((one.last_own(), other.last_own()), (2, 2));
+        drop(nested);
+        let elsewhere = Arc::clone(&one);
+        thread::spawn(move || elsewhere.post(message(0)).unwrap()).join().unwrap();
+        assert_eq!((one.posted(), one.last_own()), (4, 2));
+        one.post(message(0)).unwrap();
+        assert_eq!(one.last_own(), 5);
+        drop(entered);
+        one.post(message(0)).unwrap();
+        assert_eq!((one.posted(), one.last_own()), (6, 5));
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_is_woken_once() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&wakes);
+        let mailbox = Mailbox::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        let count = || wakes.swap(0, Ordering::Relaxed);
+        mailbox.post(message(0)).unwrap();
+        assert_eq!((mailbox.fall_asleep(false), count()), (false, 0), "there is mail");
+        mailbox.wake_up();
+        taken(&mailbox);
+        assert!(mailbox.fall_asleep(false));
+        mailbox.post(message(0)).unwrap();
+        mailbox.post(message(0)).unwrap();
+        assert_eq!(count(), 1);
+        taken(&mailbox);
+        assert!(mailbox.fall_asleep(false));
+        mailbox.alert();
+        mailbox.alert();
+        assert_eq!(count(), 1);
+        assert!(!mailbox.fall_asleep(false), "there was an alert");
+        mailbox.wake_up();
+        assert_eq!((mailbox.take_alert(), mailbox.take_alert()), (true, false));
+        assert!(mailbox.fall_asleep(false));
+        mailbox.stop();
+        assert_eq!((count(), mailbox.is_stopping()), (1, true));
+        assert!(!mailbox.fall_asleep(false), "it is to stop");
+        assert!(mailbox.fall_asleep(true), "it is stopping already");
+    }
+}

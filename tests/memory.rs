@@ -18,12 +18,18 @@ mod extension;
 mod faults;
 #[path = "memory/flow.rs"]
 mod flow;
+#[path = "memory/guard.rs"]
+mod guard;
+#[path = "memory/identity.rs"]
+mod identity;
 #[path = "memory/lag.rs"]
 mod lag;
 #[path = "memory/limits.rs"]
 mod limits;
 #[path = "memory/opening.rs"]
 mod opening;
+#[path = "memory/order.rs"]
+mod order;
 #[path = "support/services.rs"]
 mod services;
 #[path = "memory/sessions.rs"]
@@ -32,6 +38,8 @@ mod sessions;
 mod settings;
 #[path = "memory/topics.rs"]
 mod topics;
+#[path = "memory/work.rs"]
+mod work;
 
 use std::time::Duration;
 

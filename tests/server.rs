@@ -12,6 +12,8 @@ mod cohort;
 mod deadlines;
 #[path = "server/flow.rs"]
 mod flow;
+#[path = "server/identity.rs"]
+mod identity;
 #[path = "server/limits.rs"]
 mod limits;
 #[path = "server/topics.rs"]

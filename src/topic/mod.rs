@@ -1,14 +1,16 @@
 //! Topics: the loop's broadcast.
 //!
 //! A message is framed once into shared bytes and given an offset that grows by one within its topic;
-//! a copy of the reference goes to each worker that has subscribers. There [`fanout`] gives it to the
+//! a copy of the reference goes to each worker that has subscribers. There it is given to the
 //! members; writing to their sockets is `server`'s work. How a topic compresses is told at
-//! [`Topic::compressed`].
+//! [`Topic::compressed`], and in which order things arrive in [`order`].
 
 mod compress;
 mod encoding;
 pub(crate) mod fanout;
 mod lag;
+#[doc = include_str!("order.md")]
+pub mod order {}
 mod probe;
 pub(crate) mod subscription;
 #[cfg(test)]
