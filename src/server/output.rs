@@ -874,6 +874,30 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_interrupted_is_tried_again() {
+        struct Interrupted(Option<()>);
+
+        impl Write for Interrupted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                match self.0.take() {
+                    Some(()) => Err(io::ErrorKind::Interrupted.into()),
+                    None => Ok(bytes.len()),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (now, mut pool) = (Instant::now(), Pool::new(1 << 16));
+        let mut backlog = Backlog::new(now);
+        backlog.push(b"whole", &mut pool);
+        let mut socket = Interrupted(Some(()));
+        assert_eq!(backlog.write_to(&mut socket, now, &mut pool).unwrap(), 5);
+    }
+
+    #[test]
     fn what_has_begun_to_leave_is_kept_whole() {
         let now = Instant::now();
         let mut pool = Pool::new(1 << 16);
