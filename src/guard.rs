@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn what_is_guarded_is_there_until_it_is_dropped_in_peace() {
         let guarded = Guarded::new((7, Bomb));
-        assert_eq!(guarded.0, 7);
+        assert_eq!((*guarded).0, 7);
         drop(guarded);
     }
 }

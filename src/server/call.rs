@@ -57,7 +57,10 @@ impl Pending {
     /// Something is about to be sent: it stays behind what was posted by this thread before, and what
     /// was sent before that doesn't.
     pub(super) fn follow<S: Socket>(&mut self, link: &mut Link<S>, context: &mut Context) {
-        let position = if self.is_command { Position::NOW } else { link.position(context) };
+        let position = match self.is_command {
+            true => Position::NOW,
+            false => link.position(self.position, context),
+        };
         if position != self.position {
             self.leave(link, context);
             self.position = position;

@@ -133,8 +133,9 @@ impl<S: Socket> Link<S> {
         self.subscriptions.is_some() || context.mailbox.last_own() > context.worked_off
     }
 
-    /// Behind which posts what is sent now has to stay.
-    pub(super) fn position(&self, context: &Context) -> Position {
+    /// Behind which posts what is sent now has to stay. What was sent last, and is not left yet, is to leave
+    /// at `pending`.
+    pub(super) fn position(&self, pending: Position, context: &Context) -> Position {
         if !self.may_follow(context) {
             return Position::NOW;
         }
@@ -151,7 +152,10 @@ impl<S: Socket> Link<S> {
         if self.connection.is_sending_fragments()
             || self.is_raw() && self.connection.frames_published()
         {
-            return self.output.last_held().unwrap_or(Position::NOW);
+            return match pending {
+                Position::NOW => self.output.last_held().unwrap_or(Position::NOW),
+                pending => pending,
+            };
         }
         Position { after, limit }
     }
@@ -884,6 +888,30 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_was_interrupted_is_tried_again() {
+        struct Interrupted(Option<()>);
+
+        impl Write for Interrupted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                match self.0.take() {
+                    Some(()) => Err(io::ErrorKind::Interrupted.into()),
+                    None => Ok(bytes.len()),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (now, mut pool) = (Instant::now(), Pool::new(1 << 16));
+        let mut backlog = Backlog::new(now);
+        backlog.push(b"whole", &mut pool);
+        let mut socket = Interrupted(Some(()));
+        assert_eq!(backlog.write_to(&mut socket, now, &mut pool).unwrap(), 5);
+    }
+
+    #[test]
     fn what_has_begun_to_leave_is_kept_whole() {
         let now = Instant::now();
         let mut pool = Pool::new(1 << 16);
@@ -1003,5 +1031,70 @@ mod tests {
                 assert_eq!(link.output.sent(), 14);
             }
         }
+    }
+
+    #[test]
+    fn one_who_takes_too_little_is_closed_when_more_is_sent() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(0, context.now);
+        let bound = link.connection.settings().limits.max_backlog;
+        for (len, slow) in [(bound, false), (1, true)] {
+            let start = context.output.len();
+            context.output.resize(start + len, b'x');
+            link.leave(start, Position::NOW, &mut context);
+            link.keep_bound(&mut context);
+            assert_eq!(link.connection.state() != State::Open, slow, "{len} bytes more");
+            assert_eq!(context.counters.slow.get(), u64::from(slow));
+        }
+        // The socket may have become writable since: then nothing is too much.
+        let mut link = self::link(usize::MAX, context.now);
+        let start = context.output.len();
+        context.output.resize(start + bound + 1, b'x');
+        link.leave(start, Position::NOW, &mut context);
+        link.keep_bound(&mut context);
+        assert_eq!((link.connection.state(), link.output.sent()), (State::Open, bound as u64 + 1));
+    }
+
+    #[test]
+    fn nothing_that_was_held_follows_a_close() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(usize::MAX, context.now);
+        let position = Position { after: context.worked_off + 1, limit: 0 };
+        context.output.extend(b"held");
+        link.leave(0, position, &mut context);
+        assert_eq!((link.output.is_held(), link.output.backlog()), (true, 4));
+        link.output.drop_held();
+        assert_eq!((link.output.is_held(), link.output.backlog()), (false, 0));
+        context.worked_off += 1;
+        link.release(&mut context);
+        link.flush_backlog(&mut context);
+        assert_eq!((link.output.sent(), link.output.is_flushed()), (0, true));
+    }
+
+    #[test]
+    fn a_peer_is_not_read_from_once_more_waits_than_the_limit() {
+        let (mut context, _mailbox) = context();
+        let mut link = link(0, context.now);
+        let bound = link.connection.settings().limits.pause_reading;
+        for (len, is_full) in [(bound, false), (1, true)] {
+            let start = context.output.len();
+            context.output.resize(start + len, b'x');
+            link.leave(start, Position::NOW, &mut context);
+            link.flush_backlog(&mut context);
+            if link.output.is_due() {
+                let deferred = context.deferred.pop().unwrap();
+                link.flush_deferred(&deferred, &mut context);
+            }
+            assert_eq!(link.output.is_full(), is_full, "{len} bytes more");
+        }
+    }
+
+    #[test]
+    fn a_backlog_that_is_used_again_waits_from_now_on() {
+        let (mut context, _mailbox) = context();
+        let backlog = context.new_backlog();
+        context.put_backlog(backlog);
+        context.now += std::time::Duration::from_secs(60);
+        assert_eq!(context.new_backlog().progress, context.now);
     }
 }

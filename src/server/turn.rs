@@ -933,3 +933,42 @@ impl<S> Drop for Reactor<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::server::context::tests::context;
+
+    thread_local! {
+        static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+
+    fn clock() -> Instant {
+        NOW.get().expect("it is set")
+    }
+
+    #[test]
+    fn a_budget_ends_by_its_work_or_by_the_clock() {
+        let (mut context, _mailbox) = context();
+        NOW.set(Some(context.now));
+        let whole = Allowance { units: 10 * LOOK, time: Duration::from_millis(2) };
+        let mut budget = Budget::new(whole, Some(clock), &context);
+        for _ in 1..10 {
+            context.spend(LOOK);
+            assert!(!budget.is_used_up(&context), "no time has passed");
+        }
+        context.spend(LOOK);
+        assert!(budget.is_used_up(&context));
+
+        let mut budget = Budget::new(whole, Some(clock), &context);
+        context.spend(LOOK);
+        assert!(!budget.is_used_up(&context), "the time begins with the first look");
+        NOW.set(Some(context.now + Duration::from_millis(2)));
+        context.spend(1);
+        assert!(!budget.is_used_up(&context), "the clock is read now and then");
+        context.spend(LOOK);
+        assert!(budget.is_used_up(&context));
+    }
+}

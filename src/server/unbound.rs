@@ -228,4 +228,52 @@ mod tests {
             order
         })
     }
+
+    /// Takes the response to the opening handshake, and nothing after it.
+    struct Breaks(Numbered);
+
+    impl Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                read => Ok(read),
+            }
+        }
+    }
+
+    impl Write for Breaks {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.written.borrow().is_empty() {
+                return self.0.write(bytes);
+            }
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Socket for Breaks {
+        fn shut_write(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_connection_whose_socket_fails_when_it_is_written_to_ends_with_that_turn() {
+        let make = |_: &Request<'_>| Member(Topic::new());
+        let mut server =
+            Server::builder().service("/", make).unbound(Instant::now(), || ()).unwrap();
+        let input: Rc<RefCell<VecDeque<u8>>> = Rc::default();
+        let socket = Numbered { number: 0, input: Rc::clone(&input), written: Rc::default() };
+        let id = server.connect(Breaks(socket), ([127, 0, 0, 1], 1).into()).unwrap();
+        // A Ping, which is answered by a Pong.
+        for (bytes, open) in [(REQUEST, true), (b"\x89\x80\0\0\0\0", false)] {
+            input.borrow_mut().extend(bytes);
+            server.wake(id, Readiness { readable: true, ..Readiness::default() });
+            server.turn();
+            assert_eq!(Rc::strong_count(&input) == 2, open);
+        }
+    }
 }

@@ -197,3 +197,15 @@ fn token_of(key: Key) -> Token {
     // comes too late is one more wake-up for nothing.
     Token(((u64::from(key.generation) & 0x7fff_ffff) << 32 | u64::from(key.slot)) as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_one_connection() {
+        let tokens = [(0, 0), (1, 0), (0, 1), (7, 3)]
+            .map(|(slot, generation)| token_of(Key { slot, generation }).0);
+        assert_eq!(tokens, [0, 1, 1 << 32, (3 << 32) + 7]);
+    }
+}

@@ -462,9 +462,10 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, sync::Arc};
 
     use super::*;
+    use crate::{protocol::extension::deflate::Agreed, topic::Topic};
 
     fn key(slot: u32) -> Key {
         Key { slot, generation: 0 }
@@ -508,5 +509,42 @@ mod tests {
         members.start(false);
         assert!(members.next(false).is_some() && members.next(false).is_none());
         assert!(members.dense.capacity() <= 2 * MAX_SPARE_LIST, "{}", members.dense.capacity());
+    }
+
+    #[test]
+    fn members_share_what_is_joined_only_where_all_their_windows_take_it() {
+        let topic = Topic::new().id();
+        let frame = |frame: &[u8]| Arc::<[u8]>::from(frame);
+        let publication = |offset| Publication {
+            topic,
+            offset,
+            number: offset,
+            lag: Lag::default(),
+            plain: frame(b"plain "),
+            shared: Some(frame(b"shared ")),
+            shared_bits: 12,
+            cohort: None,
+            cohort_starts: false,
+            window_bits: 15,
+        };
+        let mut waiting = VecDeque::from([publication(1), publication(2)]);
+        let mut batch = Batch::new(&mut waiting, None);
+        let mut compressed = Compressed::default();
+        for (server_window_bits, joined) in [
+            (15, &b"shared shared "[..]),
+            (9, b"plain plain "),
+            (12, b"shared shared "),
+            (11, b"plain plain "),
+            (15, b"shared shared "),
+        ] {
+            let mut state = EncodingState::new(Agreed {
+                server_window_bits,
+                client_window_bits: 15,
+                server_takeover: false,
+                client_takeover: false,
+            });
+            assert_eq!(batch.joined(&mut state, &mut compressed), joined, "{server_window_bits}");
+        }
+        assert_eq!(compressed, Compressed { shared: 6, cohort: 0 });
     }
 }

@@ -229,3 +229,88 @@ fn a_small_window_is_enough_for_a_small_message() {
         }
     }
 }
+
+#[test]
+fn who_has_ended_all_its_subscriptions_is_no_member_any_more() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    let mut topics = fanout::Topics::default();
+    let mut subscription = hall.topic.subscribe(&hall.mailbox, None, Encoding::Plain).unwrap();
+    topics.insert(Key { slot: 0, generation: 0 }, &mut subscription);
+    let mut subscriptions = subscription::Subscriptions::new(EncodingState::default());
+    subscriptions.add(subscription);
+    // Somebody of another worker stays, so that the topic has a member.
+    hall.join(Encoding::Plain, 1);
+    hall.topic.publish(TEXT).unwrap();
+    let publication = taken(&hall.mailbox).pop().unwrap();
+    assert!(topics.take_in(publication, 1).is_none());
+    let mut delivery = topics.next_delivery().unwrap();
+    assert!(delivery.next_member().is_some() && delivery.next_member().is_none());
+    assert_eq!(topics.put_back(delivery).0, 1);
+    subscriptions.end(&mut topics);
+    hall.topic.publish(TEXT).unwrap();
+    let publication = taken(&hall.mailbox).pop().unwrap();
+    assert!(topics.take_in(publication, 2).is_some(), "nobody is there to receive it");
+}
+
+#[test]
+fn who_has_missed_what_started_the_cohort_comes_in_with_the_next_start() {
+    let mut hall = Hall::new(TopicDeflate { reset_after: 10, ..TopicDeflate::default() });
+    hall.join(Encoding::Cohort, 3);
+    let subscription = hall.topic.subscribe(&hall.mailbox, None, Encoding::Cohort).unwrap();
+    let mut subscriptions = subscription::Subscriptions::new(EncodingState::new(Agreed {
+        server_window_bits: 15,
+        client_window_bits: 15,
+        server_takeover: true,
+        client_takeover: true,
+    }));
+    subscriptions.add(subscription);
+    assert_eq!(hall.say(), START);
+    subscriptions.miss(hall.topic.id(), 1);
+    let starts = (0..50).filter(|_| hall.say() == START).count();
+    assert_eq!(starts, 1);
+    assert_eq!(subscriptions.take_missed(&hall.topic), 1);
+}
+
+#[test]
+fn gaps_are_forgotten_once_all_before_their_end_is_received() {
+    let mut hall = Hall::new(TopicDeflate::default());
+    let mut topics = fanout::Topics::default();
+    let mut subscription = hall.topic.subscribe(&hall.mailbox, None, Encoding::Plain).unwrap();
+    topics.insert(Key { slot: 0, generation: 0 }, &mut subscription);
+    let mut subscriptions = subscription::Subscriptions::new(EncodingState::default());
+    subscriptions.add(subscription);
+    // Somebody stays, so that the worker is sent what is published in the gap.
+    hall.join(Encoding::Plain, 1);
+    hall.topic.publish("before").unwrap();
+    let mut publications = taken(&hall.mailbox);
+    assert!(topics.take_in(publications[0].clone(), 1).is_none());
+    subscriptions.leave(&hall.topic, &hall.mailbox, &mut topics);
+    hall.topic.publish("between").unwrap();
+    let join = || Ok((hall.topic.join(&hall.mailbox, None, Encoding::Plain)?, Encoding::Plain));
+    assert!(matches!(subscriptions.rejoin(&hall.topic, join), Some(Ok(2))));
+    hall.topic.publish("after").unwrap();
+    publications.extend(taken(&hall.mailbox));
+    let wanted: Vec<_> = publications.iter().map(|new| subscriptions.wants(new)).collect();
+    assert_eq!((wanted, subscriptions.has_gaps()), (vec![true, false, true], true));
+    for (publication, number) in publications.drain(1..).zip(2..) {
+        topics.take_in(publication, number);
+    }
+    while let Some(mut delivery) = topics.next_delivery() {
+        while delivery.next_member().is_some() {}
+        topics.put_back(delivery);
+    }
+    subscriptions.remove_done(&mut topics);
+    assert_eq!((subscriptions.len(), subscriptions.has_gaps()), (1, false));
+}
+
+#[test]
+fn topics_compress_as_well_as_their_level_says() {
+    let text: String = (0..2_000_u32).map(|at| format!("{} {} ", at % 97, at % 31)).collect();
+    let [fast, best] = [1, 9].map(|level| {
+        let mut hall = Hall::new(TopicDeflate { level, ..TopicDeflate::default() });
+        hall.join(Encoding::Shared, 1);
+        hall.topic.publish(&*text).unwrap();
+        taken(&hall.mailbox)[0].shared.as_ref().unwrap().len()
+    });
+    assert!(best < fast, "{best} bytes, {fast} with the fastest");
+}

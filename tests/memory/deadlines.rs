@@ -7,7 +7,7 @@ use chinwag::{
     Service, Timeouts, protocol::close::Timeout, testing,
 };
 
-use crate::{SECOND, TICK, support::upgrade};
+use crate::{Does, SECOND, TICK, support::upgrade};
 
 /// Longer than any deadline under test.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -187,5 +187,22 @@ fn deadlines_too_far_to_tell_are_none() {
     client.read_on();
     assert_eq!(client.recv_binary().len(), 1 << 20);
     drop((client, silent));
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_deadline_from_before_the_closing_handshake_does_not_cut_it_short() {
+    let timeouts = Timeouts { ping_period: Some(5 * SECOND), close: 20 * SECOND, ..patient() };
+    let closes = |_: &Request<'_>| {
+        Does(|peer: &mut Peer<'_>, _: Message<'_>| peer.close(CloseCode::NORMAL, "").unwrap())
+    };
+    let server = testing::Server::new(Server::builder().service("/", closes).timeouts(timeouts));
+    let mut client = server.connect("/").unwrap();
+    client.ignore_close();
+    server.advance(SECOND);
+    client.send("end it");
+    server.advance(20 * SECOND - TICK);
+    assert_eq!(server.connections(), 1);
+    server.advance(2 * TICK);
     assert_eq!(server.connections(), 0);
 }

@@ -1,6 +1,11 @@
 //! Messages: in order and whole, however they are cut.
 
-use chinwag::{Limits, Message, Peer, Request, Server, testing};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use chinwag::{CloseCode, Limits, Message, Peer, Request, Server, testing};
 
 use crate::{
     Does, answers, echo,
@@ -142,4 +147,22 @@ fn all_that_one_call_sends_leaves_in_order() {
         let sent: Vec<_> = sent.chain([(0x88, b"\x03\xe8OK".to_vec())]).collect();
         assert!(answers(client, wire) == sent, "{capacity} bytes at a time");
     }
+}
+
+#[test]
+fn a_service_is_given_nothing_more_once_it_has_closed() {
+    let received = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&received);
+    let closes = move |_: &Request<'_>| {
+        let counted = Arc::clone(&counted);
+        Does(move |peer: &mut Peer<'_>, _: Message<'_>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            peer.close(CloseCode::NORMAL, "").ok();
+        })
+    };
+    let server = testing::Server::new(Server::builder().service("/", closes));
+    let mut stream = server.connect("/").unwrap().into_stream();
+    stream.send_bytes(masked(0x81, b"one").repeat(3));
+    stream.send_bytes(masked(0x81, b"one"));
+    assert_eq!(received.load(Ordering::Relaxed), 1);
 }

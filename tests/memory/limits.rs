@@ -1,6 +1,6 @@
-//! The limit of connections.
+//! The limits of connections and of unfinished input.
 
-use chinwag::testing;
+use chinwag::{CloseCode, Frame, Opcode, testing};
 
 use crate::{SECOND, echo};
 
@@ -35,4 +35,33 @@ fn guests_beyond_those_who_are_told_are_dropped() {
     assert!(guests.iter().all(|guest| guest.has_ended()), "and so are those in time");
     drop(client);
     server.connect("/echo").unwrap();
+}
+
+#[test]
+fn who_holds_most_unfinished_input_for_longest_gives_way_until_a_quarter_is_free() {
+    let server = testing::Server::new(echo().max_unfinished(160 << 10));
+    let begin = |len| {
+        let mut client = server.connect("/echo").unwrap();
+        let payload = vec![b'x'; len];
+        client.send_frame(&Frame { fin: false, ..Frame::new(Opcode::Text, &payload) });
+        client
+    };
+    let mut old = begin(30_000);
+    server.advance(10 * SECOND);
+    let mut more = [begin(60_000), begin(30_001)];
+    assert_eq!(server.counters().shed.get(), 0, "the bound is not reached");
+    server.advance(SECOND);
+    // Without `old`, which is held for longest, 150,002 bytes are left: over three quarters.
+    let mut last = begin(60_001);
+    assert_eq!(server.counters().shed.get(), 2);
+    let [large, small] = &mut more;
+    for client in [&mut old, large] {
+        let close = client.recv_close();
+        let told = (close.code, &*close.text);
+        assert_eq!(told, (CloseCode::TRY_AGAIN_LATER, "too much unfinished input"));
+    }
+    for (client, len) in [(small, 30_001), (&mut last, 60_001)] {
+        client.send_frame(&Frame::new(Opcode::Continuation, b"y"));
+        assert_eq!(client.recv_text().len(), len + 1);
+    }
 }

@@ -132,6 +132,8 @@ fn publications_do_not_part_the_fragments_of_a_raw_service() {
     impl Service for Fragments {
         fn opened(&mut self, peer: &mut Peer<'_>) {
             peer.subscribe(&self.0);
+            // All that follows waits for this.
+            peer.publish(&self.0, "before").unwrap();
             let mut start = Frame::new(Opcode::Text, b"frag");
             start.fin = false;
             peer.send_frame(start).unwrap();
@@ -148,7 +150,8 @@ fn publications_do_not_part_the_fragments_of_a_raw_service() {
     let server = testing::Server::new(Server::builder().service_raw("/", make));
     let mut client = server.connect("/").unwrap();
     for (opcode, payload) in [
-        (Opcode::Text, &b"frag"[..]),
+        (Opcode::Text, &b"before"[..]),
+        (Opcode::Text, b"frag"),
         (Opcode::Ping, b""),
         (Opcode::Continuation, b"ments"),
         (Opcode::Text, b"between"),
