@@ -68,13 +68,14 @@ pub mod convert;
 #[cfg(feature = "cookies")]
 pub mod cookie;
 mod guard;
+mod mailbox;
 pub mod protocol;
 pub mod router;
 pub mod server;
 pub mod service;
 pub mod session;
-mod mailbox;
 mod slab;
+mod sync;
 pub mod testing;
 pub mod topic;
 pub mod web;
