@@ -186,7 +186,8 @@ impl Mailbox {
     /// [`PostError::Full`] for a command where as much is pending as may be; [`PostError::Closed`].
     pub(crate) fn post(&self, mail: Mail) -> Result<(), PostError> {
         if matches!(mail, Mail::Command(..)) && !self.has_room(mail.size()) {
-            return Err(PostError::Full);
+            // What was pending at the close stays pending for ever.
+            return Err(if self.lock().closed { PostError::Closed } else { PostError::Full });
         }
         self.push(mail, 0)
     }
@@ -325,3 +326,21 @@ impl fmt::Debug for Mailbox {
 
 #[cfg(all(loom, test))]
 mod models;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_closed_while_it_was_full_says_that_it_is_closed() {
+        let mailbox = Mailbox::new(|| ());
+        let peer = PeerId { worker: 0, slot: 0, generation: 0 };
+        let post = || mailbox.post(Mail::Command(peer, Command::Ping([0].into())));
+        while mailbox.has_room(1) {
+            post().unwrap();
+        }
+        assert_eq!(post(), Err(PostError::Full));
+        mailbox.close();
+        assert_eq!(post(), Err(PostError::Closed));
+    }
+}

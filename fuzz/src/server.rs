@@ -14,10 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use chinwag::{
     CloseCode, Deflate, Frame, Limits, Opcode,
-    protocol::{
-        frame::Header,
-        mask::apply_mask,
-    },
+    protocol::{frame::Header, mask::apply_mask},
     testing::{Client, Pending, Server, Stream},
 };
 
@@ -785,8 +782,7 @@ fn next(script: &mut &[u8]) -> u8 {
 /// A frame with this first byte, masked with a key of its own.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, payload.len() as u8];
-    let header =
-        Header::new(Opcode::Binary, payload.len() as u64).with_masking_key(Some(key));
+    let header = Header::new(Opcode::Binary, payload.len() as u64).with_masking_key(Some(key));
     let mut wire = Vec::with_capacity(payload.len() + 14);
     header.append_to(&mut wire);
     wire[0] = first;

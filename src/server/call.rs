@@ -154,11 +154,7 @@ impl<S: Socket> Call<'_, S> {
         link.flush_backlog(context);
     }
 
-    fn add_subscription(
-        &mut self,
-        topic: &Topic,
-        after: Option<u64>,
-    ) -> Result<u64, Missed> {
+    fn add_subscription(&mut self, topic: &Topic, after: Option<u64>) -> Result<u64, Missed> {
         let Self { link, context, .. } = self;
         let state = link.encoding_state();
         let encoding = state.encoding(topic);

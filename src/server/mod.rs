@@ -187,8 +187,7 @@ impl Server {
                 let (routes, shared, stopper) = (&routes, &shared, stopper.clone());
                 let run = move || {
                     let _together = Together(stopper);
-                    let reactor =
-                        Reactor::new(number, Arc::clone(routes), shared, Instant::now());
+                    let reactor = Reactor::new(number, Arc::clone(routes), shared, Instant::now());
                     Worker::new(number, poll, reactor, shared).run()
                 };
                 let name = format!("chinwag-{number}");
@@ -461,11 +460,7 @@ impl Place {
 }
 
 impl Shared {
-    fn new(
-        mailboxes: Vec<Arc<Mailbox>>,
-        max_connections: usize,
-        max_unfinished: usize,
-    ) -> Self {
+    fn new(mailboxes: Vec<Arc<Mailbox>>, max_connections: usize, max_unfinished: usize) -> Self {
         let place =
             |mailbox| Place { mailbox, open: AtomicUsize::new(0), arrivals: Mutex::default() };
         Self {

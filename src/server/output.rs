@@ -140,14 +140,16 @@ impl<S: Socket> Link<S> {
         }
         let (last_own, worked_off) = (context.mailbox.last_own(), context.worked_off);
         let limit = if last_own > worked_off && self.is_posted_to() { last_own } else { 0 };
-        let left_at = self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
+        let left_at =
+            self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.left_at());
         let after = if left_at > worked_off { limit.max(left_at) } else { limit };
         if after == 0 {
             return Position::NOW;
         }
         // §5.4: nothing may stand between fragments. Choice: what extensions of one's own change is
         // changed in the order in which it leaves, so in raw mode it leaves at once.
-        if self.connection.is_sending_fragments() || self.is_raw() && self.connection.frames_published()
+        if self.connection.is_sending_fragments()
+            || self.is_raw() && self.connection.frames_published()
         {
             return self.output.last_held().unwrap_or(Position::NOW);
         }
@@ -189,11 +191,7 @@ impl<S: Socket> Link<S> {
     }
 
     /// Moves what the turn has for this connection, `context.output[start..]` last, into its backlog.
-    pub(super) fn leave_in_backlog(
-        &mut self,
-        start: usize,
-        context: &mut Context,
-    ) -> &mut Backlog {
+    pub(super) fn leave_in_backlog(&mut self, start: usize, context: &mut Context) -> &mut Backlog {
         let mut backlog = self.output.backlog.take().unwrap_or_else(|| context.new_backlog());
         if let Some(at) = self.output.deferred.checked_sub(1) {
             let Deferred { start, end, .. } = &mut context.deferred[at as usize];

@@ -4,11 +4,7 @@
 //! the worker's output until the turn ends: but for a large answer to the last that was read, which leaves
 //! at once, uncopied. A panic in a service ends here.
 
-use std::{
-    cell::Cell,
-    mem,
-    rc::Rc,
-};
+use std::{cell::Cell, mem, rc::Rc};
 
 use super::{
     Admission,
@@ -35,7 +31,6 @@ const CALL: u64 = 512;
 ///
 /// [`Pool::take_work`]: crate::protocol::buffer::Pool::take_work
 const INFLATED: u64 = 8;
-
 
 /// One connection while it is served. What it sends is left for the end of the turn when this ends.
 pub(super) struct Serving<'a, S: Socket> {

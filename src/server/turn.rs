@@ -300,8 +300,8 @@ impl<S: Socket> Reactor<S> {
     pub(crate) fn wake(&mut self, key: Key, readiness: Readiness) {
         let Some(Peer { link, stage }) = self.peers.get_mut(key) else { return };
         // Nobody would notice while it is not read.
-        let ends_unheard = readiness.failed
-            || matches!(stage, Stage::Deciding(_)) && readiness.read_closed;
+        let ends_unheard =
+            readiness.failed || matches!(stage, Stage::Deciding(_)) && readiness.read_closed;
         if ends_unheard && !link.is_heard() {
             self.lose(key);
             return;

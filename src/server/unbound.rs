@@ -2,9 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Instant};
 
-use super::{
-    Counters, Readiness, ServerBuilder, Shared, Socket, Stopper, turn::Reactor,
-};
+use super::{Counters, Readiness, ServerBuilder, Shared, Socket, Stopper, turn::Reactor};
 use crate::{mailbox::Mailbox, service::PeerId, slab::Key};
 
 /// One worker without its poll, for simulations and measurements: the sockets are whatever implements

@@ -259,7 +259,9 @@ impl Members {
         self.dense.pop();
         if self.dense.is_empty() {
             *self = Self::default();
-        } else if self.dense.capacity() > MAX_SPARE_LIST && self.dense.len() < self.dense.capacity() / 4 {
+        } else if self.dense.capacity() > MAX_SPARE_LIST
+            && self.dense.len() < self.dense.capacity() / 4
+        {
             self.dense.shrink_to(2 * self.dense.len());
         }
     }

@@ -37,7 +37,17 @@ const OPEN: u64 = u64::MAX;
 impl Subscription {
     /// One that is counted at `topic` as `encoding` since the offset `after`, after which it receives.
     pub(super) fn new(topic: Topic, worker: u32, after: u64, encoding: Encoding) -> Self {
-        Self { topic, worker, place: 0, after, encoding, since: after, missed: 0, left_at: 0, gaps: None }
+        Self {
+            topic,
+            worker,
+            place: 0,
+            after,
+            encoding,
+            since: after,
+            missed: 0,
+            left_at: 0,
+            gaps: None,
+        }
     }
 
     pub(crate) fn topic(&self) -> &Topic {

@@ -221,7 +221,11 @@ fn a_small_window_is_enough_for_a_small_message() {
                 client_takeover: false,
             };
             let heard = if own < bits { Encoding::Plain } else { Encoding::Shared };
-            assert_eq!(EncodingState::new(agreed).pick(&publication).0, heard, "{len} bytes, {own} bits");
+            assert_eq!(
+                EncodingState::new(agreed).pick(&publication).0,
+                heard,
+                "{len} bytes, {own} bits"
+            );
         }
     }
 }

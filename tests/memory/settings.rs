@@ -47,7 +47,7 @@ impl Slot<'_> {
         match self {
             Size(to) => put(to, value.try_into().ok()),
             Count(to) => put(to, value.try_into().ok()),
-                    Small(to) => put(to, value.try_into().ok()),
+            Small(to) => put(to, value.try_into().ok()),
             Time(to) => put(to, time(value)),
             Period(to) => put(to, time(value).map(Some)),
         }
