@@ -75,6 +75,7 @@ pub mod server;
 pub mod service;
 pub mod session;
 mod slab;
+mod sync;
 pub mod testing;
 pub mod topic;
 pub mod web;

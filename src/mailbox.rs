@@ -9,14 +9,15 @@ use std::{
     collections::VecDeque,
     fmt, mem, ptr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, PoisonError,
+        atomic::{AtomicU32, Ordering},
     },
 };
 
 use crate::{
     protocol::{close::CloseCode, message::Message},
     slab::Key,
+    sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard},
     topic::Publication,
 };
 
@@ -100,6 +101,12 @@ pub(crate) struct Mailbox {
     posted: AtomicU64,
     /// The number of the last item that the worker's own thread has posted.
     last_own: AtomicU64,
+    /// The worker sleeps, or is about to, and nobody has called its waker since.
+    ///
+    /// Each change of this reads the value that it replaces, so each sees what those before it have
+    /// released. A poster stores first and then takes this back: either a worker that falls asleep later
+    /// sees what was stored, or the poster sees that the worker is asleep. For that reason no store may
+    /// replace one of these changes, and what is stored for the worker needs no ordering of its own.
     asleep: AtomicBool,
     /// Something beside the queue wants to be looked at.
     alert: AtomicBool,
@@ -113,7 +120,7 @@ struct Queue {
     closed: bool,
 }
 
-thread_local! {
+sync::thread_local! {
     /// The mailbox of the worker that runs on this thread.
     static HERE: Cell<*const Mailbox> = const { Cell::new(ptr::null()) };
 
@@ -124,7 +131,7 @@ thread_local! {
 /// Deliveries that publications of this thread have asked for so far, on whichever worker.
 #[inline]
 pub(crate) fn deliveries_of_thread() -> u64 {
-    DELIVERIES.get()
+    DELIVERIES.with(Cell::get)
 }
 
 /// While it lives, what this thread posts to a mailbox counts as the worker's own.
@@ -134,7 +141,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        HERE.set(self.before);
+        HERE.with(|here| here.set(self.before));
     }
 }
 
@@ -164,11 +171,11 @@ impl Mailbox {
 
     /// Makes this thread the worker's until what is given is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        Entered { before: HERE.replace(Arc::as_ptr(self)) }
+        Entered { before: HERE.with(|here| here.replace(Arc::as_ptr(self))) }
     }
 
     fn is_own_thread(&self) -> bool {
-        ptr::eq(HERE.get(), self)
+        ptr::eq(HERE.with(Cell::get), self)
     }
 
     // ---- for those who post --------------------------------------------------------------------
@@ -179,7 +186,8 @@ impl Mailbox {
     /// [`PostError::Full`] for a command where as much is pending as may be; [`PostError::Closed`].
     pub(crate) fn post(&self, mail: Mail) -> Result<(), PostError> {
         if matches!(mail, Mail::Command(..)) && !self.has_room(mail.size()) {
-            return Err(PostError::Full);
+            // What was pending at the close stays pending for ever.
+            return Err(if self.lock().closed { PostError::Closed } else { PostError::Full });
         }
         self.push(mail, 0)
     }
@@ -212,28 +220,28 @@ impl Mailbox {
             self.last_own.store(number, Ordering::Relaxed);
         }
         queue.mail.push_back(mail);
-        self.waiting.store(queue.mail.len(), Ordering::SeqCst);
+        self.waiting.store(queue.mail.len(), Ordering::Relaxed);
         drop(queue);
-        DELIVERIES.set(DELIVERIES.get().wrapping_add(members as u64));
+        DELIVERIES.with(|count| count.set(count.get().wrapping_add(members as u64)));
         self.wake();
         Ok(())
     }
 
     /// Has the worker look at what stands beside the queue.
     pub(crate) fn alert(&self) {
-        self.alert.store(true, Ordering::SeqCst);
+        self.alert.swap(true, Ordering::Release);
         self.wake();
     }
 
     /// Asks the worker to stop.
     pub(crate) fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::Relaxed);
         self.wake();
     }
 
     fn wake(&self) {
         // Only a sleeping worker costs a system call, and only the first who finds it asleep pays.
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if self.asleep.swap(false, Ordering::Release) {
             (self.waker)();
         }
     }
@@ -246,12 +254,12 @@ impl Mailbox {
 
     /// Whether the queue is empty. Another thread may post right after.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
+        self.waiting.load(Ordering::Relaxed) == 0
     }
 
     /// Whether there was an alert since this was last asked.
     pub(crate) fn take_alert(&self) -> bool {
-        self.alert.load(Ordering::Relaxed) && self.alert.swap(false, Ordering::SeqCst)
+        self.alert.load(Ordering::Relaxed) && self.alert.swap(false, Ordering::Acquire)
     }
 
     /// Whether an eighth of what may be pending is.
@@ -274,20 +282,20 @@ impl Mailbox {
     /// The worker, which is stopping or not, is about to sleep; gives whether it may, as there is
     /// nothing for it.
     pub(crate) fn fall_asleep(&self, stopping: bool) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
+        self.asleep.swap(true, Ordering::Acquire);
         self.is_empty()
-            && !self.alert.load(Ordering::SeqCst)
-            && self.stop.load(Ordering::SeqCst) == stopping
+            && !self.alert.load(Ordering::Relaxed)
+            && self.stop.load(Ordering::Relaxed) == stopping
     }
 
     pub(crate) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::Relaxed);
     }
 
     /// Moves all mail to the end of `mail`.
     pub(crate) fn take(&self, mail: &mut VecDeque<Mail>) {
         let mut queue = self.lock();
-        self.waiting.store(0, Ordering::SeqCst);
+        self.waiting.store(0, Ordering::Relaxed);
         if mail.is_empty() {
             mem::swap(mail, &mut queue.mail);
         } else {
@@ -306,7 +314,7 @@ impl Mailbox {
         let mut queue = self.lock();
         queue.closed = true;
         let mail = mem::take(&mut queue.mail);
-        self.waiting.store(0, Ordering::SeqCst);
+        self.waiting.store(0, Ordering::Relaxed);
         drop(queue);
         drop(mail);
     }
@@ -321,6 +329,9 @@ impl fmt::Debug for Mailbox {
         f.debug_tuple("Mailbox").field(&self.worker).finish()
     }
 }
+
+#[cfg(all(loom, test))]
+mod models;
 
 #[cfg(test)]
 mod tests {
@@ -459,5 +470,18 @@ mod tests {
         assert_eq!((count(), mailbox.is_stopping()), (1, true));
         assert!(!mailbox.fall_asleep(false), "it is to stop");
         assert!(mailbox.fall_asleep(true), "it is stopping already");
+    }
+
+    #[test]
+    fn a_mailbox_that_closed_while_it_was_full_says_that_it_is_closed() {
+        let mailbox = Mailbox::new(|| ());
+        let peer = PeerId { worker: 0, slot: 0, generation: 0 };
+        let post = || mailbox.post(Mail::Command(peer, Command::Ping([0].into())));
+        while mailbox.has_room(1) {
+            post().unwrap();
+        }
+        assert_eq!(post(), Err(PostError::Full));
+        mailbox.close();
+        assert_eq!(post(), Err(PostError::Closed));
     }
 }

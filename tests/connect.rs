@@ -169,7 +169,9 @@ fn numbers_at_their_ends_work() {
         ];
         let output = run(&echo(&server), args.as_flattened(), b"hello\nclose 1000\n");
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
-        assert_eq!(output.stdout, b"hello\n", "{args:?}");
+        // What comes later than it waits is not told.
+        let is_patient = wait != "1ms";
+        assert!(output.stdout == b"hello\n" || !is_patient, "{args:?}: {output:?}");
     }
     let output = run(&echo(&server), &["--max-message-size", "0"], b"hello\n");
     assert!(stderr(&output).contains("1009"), "{}", stderr(&output));

@@ -14,10 +14,7 @@ use std::{
     pin::Pin,
     ptr,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Wake, Waker},
     time::Instant,
 };
@@ -27,6 +24,7 @@ use crate::{
     guard::{Panicked, guard},
     mailbox::{Mail, Mailbox},
     slab::{Key, Slab},
+    sync::{self, AtomicBool},
 };
 
 /// The tasks and alarms of one worker. Clones are the same.
@@ -83,7 +81,7 @@ struct Bell {
     mailbox: Arc<Mailbox>,
 }
 
-thread_local! {
+sync::thread_local! {
     static CURRENT: RefCell<Option<Tasks>> = const { RefCell::new(None) };
 }
 
@@ -112,7 +110,7 @@ impl Tasks {
 
     /// Makes these the tasks of this thread until what is given is dropped.
     pub fn enter(&self) -> Entered {
-        Entered { before: CURRENT.replace(Some(self.clone())) }
+        Entered { before: CURRENT.with(|current| current.replace(Some(self.clone()))) }
     }
 
     /// The worker's time, read once a turn.
@@ -224,16 +222,23 @@ impl Tasks {
 
     /// Another thread has called the waker of the task with this key.
     pub(crate) fn wake_key(&self, task: Key) {
-        self.wake(TaskId(task));
+        self.list(TaskId(task));
     }
 
     /// A task's waker was called.
     pub fn wake(&self, task: TaskId) {
         if let Some(entry) = self.0.table.borrow_mut().get_mut(task.0) {
-            entry.bell.rung.store(true, Ordering::Release);
-            if !entry.bell.is_listed.swap(true, Ordering::Relaxed) {
-                self.0.woken.borrow_mut().push_back(task);
-            }
+            entry.bell.ring();
+        }
+        self.list(task);
+    }
+
+    /// Lists a task whose bell was rung.
+    fn list(&self, task: TaskId) {
+        if let Some(entry) = self.0.table.borrow_mut().get_mut(task.0)
+            && !entry.bell.is_listed.swap(true, Ordering::Relaxed)
+        {
+            self.0.woken.borrow_mut().push_back(task);
         }
     }
 
@@ -355,12 +360,18 @@ impl Drop for Inner {
 }
 
 impl Bell {
+    /// Gives whether nobody has rung since the task last listened. A store would not do: it may replace the
+    /// ring of another thread, and what that thread has left would not be seen by the poll that follows.
+    fn ring(&self) -> bool {
+        !self.rung.swap(true, Ordering::Release)
+    }
+
     /// Whoever rings from here on is heard. What those before have left is seen by the poll that follows,
     /// which takes more than a store: that may come to pass behind what the poll reads. Where nobody has
     /// rung there is nothing to take back, and no locked instruction is paid for.
     fn listen(&self) {
         if self.rung.load(Ordering::Acquire) {
-            self.rung.swap(false, Ordering::AcqRel);
+            self.rung.swap(false, Ordering::Acquire);
         }
     }
 }
@@ -371,15 +382,15 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.rung.swap(true, Ordering::AcqRel) {
+        if !self.ring() {
             return;
         }
         let is_here = CURRENT.try_with(|current| {
             let current = current.borrow();
             let mine = |tasks: &&Tasks| Arc::ptr_eq(&tasks.0.mailbox, &self.mailbox);
-            current.as_ref().filter(mine).map(|tasks| tasks.wake(self.task)).is_some()
+            current.as_ref().filter(mine).map(|tasks| tasks.list(self.task)).is_some()
         });
-        if is_here != Ok(true) {
+        if !is_here.unwrap_or(false) {
             self.mailbox.post(Mail::Wake(self.task.0)).ok();
         }
     }
@@ -441,7 +452,7 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         // The tasks may end with this, and what they hold may ask for the current ones.
-        let ended = CURRENT.replace(self.before.take());
+        let ended = CURRENT.with(|current| current.replace(self.before.take()));
         drop(ended);
     }
 }
@@ -950,3 +961,6 @@ mod tests {
         assert_eq!(dropped.get(), 2);
     }
 }
+
+#[cfg(all(loom, test))]
+mod models;
