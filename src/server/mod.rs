@@ -342,8 +342,8 @@ impl ServerBuilder {
     /// all that was missed. A panic in it is logged, and it is called again.
     pub fn every(mut self, period: Duration, job: impl FnMut(Instant) + Send + 'static) -> Self {
         let period = period.clamp(Duration::from_millis(1), LONGEST_PERIOD);
-        let next = Instant::now() + period;
-        self.jobs.push(Job { period, next, run: Box::new(job) });
+        // When it is next is said by the worker that takes it over.
+        self.jobs.push(Job { period, next: Instant::now(), run: Box::new(job) });
         self
     }
 

@@ -192,8 +192,11 @@ impl<S: Socket> Reactor<S> {
         }
     }
 
-    /// Has this worker do the application's periodic jobs.
-    pub(crate) fn set_jobs(&mut self, jobs: Vec<Job>) {
+    /// Has this worker do the application's periodic jobs, for the first time a period from now.
+    pub(crate) fn set_jobs(&mut self, mut jobs: Vec<Job>) {
+        for job in &mut jobs {
+            job.next = self.context.now + job.period;
+        }
         self.jobs = jobs;
     }
 

@@ -115,10 +115,7 @@ impl ServerBuilder {
         waker: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Unbound<S>> {
         let (max_connections, max_unfinished) = (self.max_connections, self.max_unfinished);
-        let (routes, mut jobs) = self.build()?;
-        for job in &mut jobs {
-            job.next = now + job.period;
-        }
+        let (routes, jobs) = self.build()?;
         let mailboxes = vec![Arc::new(Mailbox::new(waker))];
         let shared = Arc::new(Shared::new(mailboxes, max_connections, max_unfinished));
         let mut reactor = Reactor::new(0, routes, &shared, now);

@@ -16,7 +16,7 @@ use super::{
 use crate::slab::Key;
 
 /// Most publications of a batch, and most bytes of their plain frames; one publication of any size is one.
-const MAX_BATCH: usize = 512;
+pub(super) const MAX_BATCH: usize = 512;
 const MAX_BATCH_BYTES: usize = 256 << 10;
 
 /// Memory for the frames of a batch that is kept for the next one: bytes.

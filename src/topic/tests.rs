@@ -314,3 +314,29 @@ fn topics_compress_as_well_as_their_level_says() {
     });
     assert!(best < fast, "{best} bytes, {fast} with the fastest");
 }
+
+#[test]
+fn what_is_left_of_a_topic_after_a_batch_keeps_its_place_among_other_topics() {
+    let mailbox = Arc::new(Mailbox::new(|| ()));
+    let (first, second) = (Topic::new(), Topic::new());
+    let mut topics = fanout::Topics::default();
+    let _members = [&first, &second].map(|topic| {
+        let mut member = topic.subscribe(&mailbox, None, Encoding::Plain).unwrap();
+        topics.insert(Key { slot: 0, generation: 0 }, &mut member);
+        member
+    });
+    for _ in 0..=fanout::MAX_BATCH {
+        first.publish("first").unwrap();
+    }
+    second.publish("second").unwrap();
+    for (publication, number) in taken(&mailbox).into_iter().zip(1..) {
+        topics.take_in(publication, number);
+    }
+    let mut order = Vec::new();
+    while let Some(mut delivery) = topics.next_delivery() {
+        while delivery.next_member().is_some() {}
+        order.push(delivery.batch.topic());
+        topics.put_back(delivery);
+    }
+    assert_eq!(order, [first.id(), first.id(), second.id()]);
+}
