@@ -27,6 +27,10 @@ pub(crate) const MAX_ITEMS: usize = 65_536;
 /// Most bytes that are pending at a worker.
 pub(crate) const MAX_BYTES: usize = 64 << 20;
 
+/// Items, and bytes of them, at which a worker serves its mailbox before it makes more.
+const MANY_ITEMS: usize = 4_096;
+const MANY_BYTES: usize = 256 << 10;
+
 /// Names a connection for ever: no two connections of a process share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId {
@@ -262,10 +266,12 @@ impl Mailbox {
         self.alert.load(Ordering::Relaxed) && self.alert.swap(false, Ordering::Acquire)
     }
 
-    /// Whether an eighth of what may be pending is.
+    /// Whether so much is pending that it is better worked off before more is made: else members who read
+    /// might be given more in a turn than may wait for them.
+    #[inline]
     pub(crate) fn is_filling_up(&self) -> bool {
-        self.items.load(Ordering::Relaxed) > MAX_ITEMS / 8
-            || self.bytes.load(Ordering::Relaxed) > MAX_BYTES / 8
+        self.items.load(Ordering::Relaxed) > MANY_ITEMS
+            || self.bytes.load(Ordering::Relaxed) > MANY_BYTES
     }
 
     /// The number of the last item posted by whomever; 0 before the first.

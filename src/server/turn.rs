@@ -338,24 +338,23 @@ impl<S: Socket> Reactor<S> {
 
     // ---- serve ---------------------------------------------------------------------------------
 
-    /// Serves the connections that have input: each that is light once, then the heavy ones in turn.
+    /// Serves the connections that have input: each that is light once, then the heavy ones in turn. Where
+    /// much is to be delivered, the others wait until it is; one of each kind is served at least.
     fn serve(&mut self) {
         let mut budget = Budget::new(LIGHT, self.clock, &self.context);
         while let Some(key) = self.context.light.pop_front() {
             self.serve_one(key, LIGHT_SHARE);
-            if budget.is_used_up(&self.context) {
+            if budget.is_used_up(&self.context) || self.context.mailbox.is_filling_up() {
                 break;
             }
         }
         if self.context.heavy.is_empty() {
             return;
         }
-        // While much is to be delivered, those who may publish more wait: one is served, so that all get on.
-        let is_behind = self.context.mailbox.is_filling_up();
         let mut budget = Budget::new(HEAVY, self.clock, &self.context);
         while let Some(key) = self.context.heavy.pop_front() {
             self.serve_one(key, HEAVY_SHARE);
-            if is_behind || budget.is_used_up(&self.context) {
+            if budget.is_used_up(&self.context) || self.context.mailbox.is_filling_up() {
                 break;
             }
         }
