@@ -173,7 +173,8 @@ fn numbers_at_their_ends_work() {
         let is_patient = wait != "1ms";
         assert!(output.stdout == b"hello\n" || !is_patient, "{args:?}: {output:?}");
     }
-    let output = run(&echo(&server), &["--max-message-size", "0"], b"hello\n");
+    let args = ["--max-message-size", "0", "--wait", "5s"];
+    let output = run(&echo(&server), &args, b"hello\n");
     assert!(stderr(&output).contains("1009"), "{}", stderr(&output));
 }
 
