@@ -96,7 +96,7 @@ pub(super) struct Link<S> {
     pub(super) input: Input,
     /// It is on one of the worker's lists of connections to be served.
     pub(super) is_queued: bool,
-    /// It has used up its share of a turn, and has not had little to do since.
+    /// When it was served last, it had more to do than its share of a turn.
     pub(super) is_heavy: bool,
     /// The application receives nothing for now.
     pub(super) paused: bool,

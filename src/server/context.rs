@@ -72,8 +72,9 @@ pub(super) struct Context {
     )]
     backlogs: Vec<Box<Backlog>>,
     pub(super) counters: Arc<Counters>,
-    /// Units of work done by this worker.
+    /// Units of work done by this worker, and how many they were when the turn began.
     work: u64,
+    pub(super) begun: u64,
     /// The deliveries that its thread has published as far as they are counted.
     published: u64,
     /// Bytes that its connections hold of input that is not whole.
@@ -107,6 +108,7 @@ impl Context {
             backlogs: Vec::new(),
             counters: Arc::clone(&shared.counters),
             work: 0,
+            begun: 0,
             published: mailbox::deliveries_of_thread(),
             unfinished: 0,
             max_unfinished: shared.max_unfinished / shared.workers.len(),
@@ -127,6 +129,7 @@ impl Context {
             && self.deferred.is_empty()
             && self.listed.is_empty()
             && self.unsettled.is_empty()
+            && self.ending.is_empty()
             && self.mail.is_empty())
             || self.topics.is_waiting()
             || self.tasks.has_work()

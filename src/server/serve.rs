@@ -24,8 +24,8 @@ use crate::{
     service::{Answer, Outgoing, Peer as Lent, PeerId, Service, Tasks},
 };
 
-/// Units of work that a call of the application counts for: what it takes at the least.
-const CALL: u64 = 512;
+/// Units of work that a call of the application counts for: half a microsecond.
+const CALL: u64 = 5_120;
 
 /// Units of work for each byte inflated, as [`Pool::take_work`] counts them.
 ///

@@ -9,8 +9,8 @@
 //! A turn has a budget, and each connection a share of it, in units of work: bytes read, inflated,
 //! compressed, calls and deliveries; and in time, by a clock that is looked at now and then. A connection
 //! with input is on the *light* list. One that has used up its share is moved to the *heavy* list, whose
-//! connections take turns in what is left of the budget, and stays heavy until it has little to do. So a
-//! connection with little to do waits for the shares of others, however much those have to do. Mail, timers,
+//! connections take turns in what is left of the budget, and stays heavy until all that it sent was served
+//! within a light share. So a connection with little to do waits for the shares of others, however much those have to do. Mail, timers,
 //! tasks and deliveries have budgets as well; what is over waits for the next turn, in order.
 
 use std::{
@@ -51,8 +51,8 @@ const CACHE_LINE: usize = 64;
 /// The turn's output is written early when it has grown to this many bytes.
 const MAX_OUTPUT: usize = 256 << 10;
 
-/// Units of work that a connection may do when it has input, before it counts as heavy: 25 µs at least.
-const LIGHT_SHARE: u64 = 256 << 10;
+/// Units of work that a connection may do when it has input, before it counts as heavy: 50 µs at least.
+const LIGHT_SHARE: u64 = 512 << 10;
 
 /// Units of work that a heavy connection does at a time: 130 µs at least. It holds most large messages, so
 /// that one that has arrived is received as a whole, and its buffer used again by the next.
@@ -72,6 +72,9 @@ const DELIVERY: u64 = 2_048;
 const COMMAND: u64 = 1_024;
 const TIMER: u64 = 2_048;
 const TASK: u64 = 2_048;
+
+/// Units of work that the end of a connection counts for.
+const END: u64 = 64 << 10;
 
 /// Units of work after which the clock is looked at.
 const LOOK: u64 = 256 << 10;
@@ -141,17 +144,19 @@ struct Budget {
     /// The units of work at which it is used up, and at which the clock is looked at next.
     until: u64,
     look: u64,
-    /// The clock, and the time from its first look on after which it is used up.
-    clock: Option<fn() -> Instant>,
-    time: Duration,
-    ends: Option<Instant>,
+    /// The clock, and the time at which it is used up.
+    clock: Option<(fn() -> Instant, Instant)>,
 }
 
 impl Budget {
     fn new(allowance: Allowance, clock: Option<fn() -> Instant>, context: &Context) -> Self {
         let work = context.work();
         let Allowance { units, time } = allowance;
-        Self { until: work + units, look: work + LOOK, clock, time, ends: None }
+        // Until much was done the turn's time is good enough.
+        let is_fresh = work < context.begun + LOOK;
+        let now = |clock: fn() -> Instant| if is_fresh { context.now } else { clock() };
+        let clock = clock.map(|clock| (clock, now(clock) + time));
+        Self { until: work + units, look: work + LOOK, clock }
     }
 
     /// Whether there is nothing left.
@@ -162,10 +167,7 @@ impl Budget {
             return work >= self.until;
         }
         self.look = work + LOOK;
-        let Some(clock) = self.clock else { return work >= self.until };
-        let now = clock();
-        let time = self.time;
-        work >= self.until || now >= *self.ends.get_or_insert_with(|| now + time)
+        work >= self.until || self.clock.is_some_and(|(clock, ends)| clock() >= ends)
     }
 }
 
@@ -208,6 +210,7 @@ impl<S: Socket> Reactor<S> {
     /// Moves the clock.
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.context.now = now;
+        self.context.begun = self.context.work();
         self.context.tasks.set_now(now);
     }
 
@@ -371,11 +374,7 @@ impl<S: Socket> Reactor<S> {
             self.context.spend(peer.link.output.sent() - sent);
             peer.count_unfinished(&mut self.context);
             let done = self.context.work() - begun;
-            if peer.link.is_ready() || done > LIGHT_SHARE {
-                peer.link.is_heavy = true;
-            } else if done < LIGHT_SHARE / 4 {
-                peer.link.is_heavy = false;
-            }
+            peer.link.is_heavy = peer.link.is_ready() || done > LIGHT_SHARE;
             peer.link.go_on(&mut self.context);
         }
         if self.context.unfinished > self.context.max_unfinished {
@@ -518,10 +517,17 @@ impl<S: Socket> Reactor<S> {
         peer.link.arm(&mut self.context);
     }
 
-    /// Ends TCP for connections that are done, once their last bytes have left.
+    /// Ends TCP for connections that are done, once their last bytes have left. What they held is given back
+    /// to the system, which takes a while: what is over waits for the next turn.
     fn end_connections(&mut self) {
         let mut ending = mem::take(&mut self.context.ending);
-        for key in ending.drain(..) {
+        let mut budget = Budget::new(TIME, self.clock, &self.context);
+        while let Some(key) = ending.pop() {
+            if budget.is_used_up(&self.context) {
+                ending.push(key);
+                break;
+            }
+            self.context.spend(END);
             let Some(Peer { link, .. }) = self.peers.get_mut(key) else { continue };
             let is_flushed = link.output.is_flushed();
             match link.tcp {
@@ -966,7 +972,7 @@ mod tests {
 
         let mut budget = Budget::new(whole, Some(clock), &context);
         context.spend(LOOK);
-        assert!(!budget.is_used_up(&context), "the time begins with the first look");
+        assert!(!budget.is_used_up(&context), "no time has passed");
         NOW.set(Some(context.now + Duration::from_millis(2)));
         context.spend(1);
         assert!(!budget.is_used_up(&context), "the clock is read now and then");
