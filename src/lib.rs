@@ -41,6 +41,7 @@
 //! |---|---|
 //! | [`protocol`] | the engine: frames, masking, UTF-8, messages, closing, the opening handshake |
 //! | [`convert`] | values as messages, and back: JSON (feature `json`) or a format of one's own |
+//! | [`topic`] | publish and subscribe: order, subscriptions, shared compression, fan-out |
 //! | [`service`] | the door: what an application sees of a connection, and what it may ask of it |
 //! | [`server`] | the event loop, over mio |
 //! | [`client`] | the same engine from the other side: blocking, without a runtime |
@@ -56,7 +57,7 @@
 //! socket ←bytes─ frame ←frames─ message ←messages─ connection ←outgoing─ service ←─ chat
 //! ```
 //!
-//! Each room uses those before it and none after: `protocol`, `convert`, `service`, then `router`,
+//! Each room uses those before it and none after: `protocol`, `convert`, `topic`, `service`, then `router`,
 //! `server`, `session`, then `client`, `cookie` and `chat`, and `testing` at the end. A § in these pages is a
 //! section of RFC 6455 unless another RFC is named.
 #![forbid(unsafe_code)]

@@ -9,6 +9,11 @@
 //! what is about to be published, and hands it all out together. Whatever else it serves waits with it: for
 //! half a millisecond at a time, and four times a turn at most.
 //!
+//! What a turn serves is bounded in work, for each connection and in all, so that what some send costs the
+//! others little; what a connection may hold is bounded by [`Limits`] and [`Timeouts`], and what all hold of
+//! unfinished input by [`max_unfinished`](ServerBuilder::max_unfinished). In what order things arrive is told
+//! in [`topic::order`](crate::topic::order).
+//!
 //! What a connection costs, and what the system has to allow for many, is told in [`capacity`].
 
 mod accept;
