@@ -566,7 +566,8 @@ impl<'a> Run<'a> {
         // What is only queued in one step is served in a later one.
         self.turns_left += 16 * new + 4 * bytes / self.capacity as u64;
         self.calls_left += bytes / 16;
-        let more_turns = turns.saturating_sub(64 + deadlines);
+        // A turn that has much to deliver serves one connection, and so perhaps one call.
+        let more_turns = turns.saturating_sub(64 + deadlines + calls);
         let more_calls = calls.saturating_sub(64 + deadlines + 4 * u64::from(after.connections));
         assert!(
             more_turns <= self.turns_left && more_calls <= self.calls_left,
