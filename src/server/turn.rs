@@ -82,9 +82,6 @@ const LOOK: u64 = 256 << 10;
 /// How long connections get to end when the server stops: so the process is gone within five seconds.
 const STOP_WITHIN: Duration = Duration::from_millis(4_300);
 
-/// How long to wait for more where nothing was ever said of it: what the clock can add to any time.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-
 /// The connections of one worker and what they share.
 pub(crate) struct Reactor<S> {
     /// Its worker's among those of the server.
@@ -717,7 +714,7 @@ impl<S: Socket> Reactor<S> {
         });
         self.expire_peers();
         for job in self.jobs.iter_mut().filter(|job| job.next <= now) {
-            job.next = now + job.period.min(LONGEST);
+            job.next = now + job.period;
             if guard(|| (job.run)(now)) == Err(Panicked) {
                 self.context.counters.panics.add(1);
                 log::error!("a periodic job panicked");
